@@ -1,0 +1,20 @@
+//! LoRA fine-tuning of Hugging Face causal language models (Qwen2, Qwen3, Llama) without Python.
+//!
+//! [`train`] reads a model folder and conversations and writes an adapter in PEFT layout, [`generate`] tries the
+//! result, [`make_tiny`] writes a small random model to practise on. Everything else is private.
+
+mod chat;
+mod config;
+mod error;
+mod event;
+mod generate;
+mod tiny;
+mod train;
+
+pub use chat::{Conversation, Role, Turn};
+pub use config::{Backend, GenerateConfig, LoraConfig, Schedule, TinyConfig, TrainConfig};
+pub use error::TrainError;
+pub use event::{Event, Summary};
+pub use generate::generate;
+pub use tiny::make_tiny;
+pub use train::train;

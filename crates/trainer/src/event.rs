@@ -1,0 +1,62 @@
+//! What a training run reports while it goes on.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// One line of metrics.jsonl.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// Model and data are loaded.
+    Start {
+        total_steps: u64,
+        total_epochs: u32,
+        /// Examples trained on.
+        examples: usize,
+        /// Examples held out.
+        validation_examples: usize,
+        /// Examples left out because max_length cuts their whole answer off.
+        dropped_examples: usize,
+        trainable_parameters: u64,
+        resumed_from_step: Option<u64>,
+    },
+    /// An optimizer step was made.
+    Step {
+        step: u64,
+        /// Passes over the data so far, with fraction.
+        epoch: f64,
+        /// Mean negative log-likelihood (nats) of the answer tokens in the whole step.
+        loss: f64,
+        learning_rate: f64,
+        /// L2 norm of the gradient before clipping.
+        grad_norm: f64,
+        /// All tokens of the step, prompts included, per second.
+        tokens_per_second: f64,
+        /// Resident memory of this process, bytes; 0 where the system does not say.
+        memory_bytes: u64,
+    },
+    /// The held-out examples were evaluated; `loss` as in `Step`.
+    Eval { step: u64, loss: f64 },
+    /// A checkpoint is complete on disk.
+    Checkpoint { step: u64, path: PathBuf },
+    /// The adapter is written.
+    End { steps: u64, loss: f64, adapter: PathBuf },
+}
+
+/// Result of a training run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Optimizer steps made in all, those before a resume included.
+    pub steps: u64,
+    /// Loss of the last step made, in nats per answer token; NaN when there was none.
+    pub loss: f64,
+    /// Loss of the last validation.
+    pub validation_loss: Option<f64>,
+    /// Ended by `stop` before the last step; the newest checkpoint holds the state.
+    pub stopped: bool,
+    /// Examples left out because max_length cuts their whole answer off.
+    pub dropped_examples: usize,
+    /// Folder with adapter_config.json and adapter_model.safetensors: output_dir, or when stopped the checkpoint.
+    pub adapter: PathBuf,
+}
