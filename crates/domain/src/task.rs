@@ -1,0 +1,194 @@
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{DeviceId, Failure, Recipe, TaskId, WaitReason};
+
+/// One fine-tune somebody asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    pub id: TaskId,
+    pub name: Option<String>,
+    pub owner: String,
+    pub created_at: Timestamp,
+    /// Seconds an attempt may run before it is ended.
+    pub time_limit: u64,
+    pub recipe: Recipe,
+    pub warnings: Vec<Warning>,
+    pub state: TaskState,
+}
+
+/// Where a task stands, with everything that is only true there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum TaskState {
+    /// Accepted and held back by its owner; not in the queue until released.
+    Pending,
+    Queued {
+        reason: WaitReason,
+    },
+    /// An attempt was decided on and is being launched, or fetches its model.
+    Preparing {
+        attempt: Attempt,
+    },
+    Training {
+        attempt: Attempt,
+    },
+    Completed {
+        started_at: Timestamp,
+        ended_at: Timestamp,
+    },
+    Failed {
+        failure: Failure,
+        started_at: Option<Timestamp>,
+        ended_at: Timestamp,
+    },
+    Cancelled {
+        by: String,
+        started_at: Option<Timestamp>,
+        ended_at: Timestamp,
+    },
+}
+
+impl TaskState {
+    pub fn kind(&self) -> StateKind {
+        match self {
+            TaskState::Pending => StateKind::Pending,
+            TaskState::Queued { .. } => StateKind::Queued,
+            TaskState::Preparing { .. } => StateKind::Preparing,
+            TaskState::Training { .. } => StateKind::Training,
+            TaskState::Completed { .. } => StateKind::Completed,
+            TaskState::Failed { .. } => StateKind::Failed,
+            TaskState::Cancelled { .. } => StateKind::Cancelled,
+        }
+    }
+
+    pub fn attempt(&self) -> Option<&Attempt> {
+        match self {
+            TaskState::Preparing { attempt } | TaskState::Training { attempt } => Some(attempt),
+            _ => None,
+        }
+    }
+
+    pub fn started_at(&self) -> Option<Timestamp> {
+        match self {
+            TaskState::Pending | TaskState::Queued { .. } => None,
+            TaskState::Preparing { attempt } | TaskState::Training { attempt } => Some(attempt.started_at),
+            TaskState::Completed { started_at, .. } => Some(*started_at),
+            TaskState::Failed { started_at, .. } | TaskState::Cancelled { started_at, .. } => *started_at,
+        }
+    }
+
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        match self {
+            TaskState::Completed { ended_at, .. }
+            | TaskState::Failed { ended_at, .. }
+            | TaskState::Cancelled { ended_at, .. } => Some(*ended_at),
+            _ => None,
+        }
+    }
+}
+
+/// A state without its data: the word that APIs, page and journal use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StateKind {
+    Pending,
+    Queued,
+    Preparing,
+    Training,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl StateKind {
+    pub const ALL: [StateKind; 7] = [
+        StateKind::Pending,
+        StateKind::Queued,
+        StateKind::Preparing,
+        StateKind::Training,
+        StateKind::Completed,
+        StateKind::Failed,
+        StateKind::Cancelled,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StateKind::Pending => "pending",
+            StateKind::Queued => "queued",
+            StateKind::Preparing => "preparing",
+            StateKind::Training => "training",
+            StateKind::Completed => "completed",
+            StateKind::Failed => "failed",
+            StateKind::Cancelled => "cancelled",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<StateKind> {
+        StateKind::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// Nothing more happens to a task in this state.
+    pub fn is_final(self) -> bool {
+        matches!(self, StateKind::Completed | StateKind::Failed | StateKind::Cancelled)
+    }
+}
+
+impl fmt::Display for StateKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One launch of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// 1 for the first launch; with the task id it names a launch for ever.
+    pub number: u32,
+    pub grant: Grant,
+    pub started_at: Timestamp,
+    /// Of the training process, once it runs.
+    pub pid: Option<u32>,
+}
+
+/// Devices and bytes promised to an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    pub devices: Vec<DeviceGrant>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceGrant {
+    pub device: DeviceId,
+    /// Bytes of device memory; `None` grants the whole device.
+    pub bytes: Option<u64>,
+}
+
+/// How far an attempt has come, as its trainer reports it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// 0 to 100.
+    pub percent: f64,
+    pub epoch: f64,
+    pub total_epochs: u32,
+    pub step: u64,
+    pub total_steps: u64,
+    pub loss: Option<f64>,
+    pub learning_rate: Option<f64>,
+    pub grad_norm: Option<f64>,
+    pub tokens_per_second: Option<f64>,
+    /// Of the training process, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Bytes of the model fetched so far and in all, while it is being fetched.
+    pub fetch: Option<(u64, Option<u64>)>,
+}
+
+/// Something the user should know about an accepted task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    pub code: String,
+    pub zh: String,
+    pub en: String,
+}
