@@ -1,0 +1,172 @@
+use std::{collections::BTreeMap, path::Path, path::PathBuf, sync::Mutex};
+
+use domain::{Progress, StateKind, Task, TaskId};
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags, Row, params};
+
+use crate::{Result, StoreError, rows};
+
+/// Reads beside the writer; each call sees everything committed before it began.
+pub struct Reader {
+    path: PathBuf,
+    /// Idle connections; a burst of readers opens more, which are kept for the next burst.
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// A task as it lies in the database.
+#[derive(Debug, Clone)]
+pub struct StoredTask {
+    pub task: Task,
+    pub progress: Progress,
+    /// JSON array of the last log lines, passed on as it is.
+    pub log_tail: String,
+}
+
+/// Which tasks to list, newest first.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Filter {
+    pub kind: Option<StateKind>,
+    /// Only tasks older than this one.
+    pub before: Option<TaskId>,
+    pub limit: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalRow {
+    pub seq: u64,
+    pub at: Timestamp,
+    pub task: TaskId,
+    pub who: String,
+    pub from: Option<String>,
+    pub to: String,
+    pub why: String,
+}
+
+impl Reader {
+    /// The database must exist: open the [`Writer`](crate::Writer) first.
+    pub fn open(path: &Path) -> Result<Reader> {
+        let reader = Reader { path: path.to_owned(), idle: Mutex::new(Vec::new()) };
+        reader.with(|_| Ok(()))?;
+        Ok(reader)
+    }
+
+    pub fn task(&self, id: TaskId) -> Result<Option<StoredTask>> {
+        let sql = select_tasks("number = ?1 AND unix_seconds = ?2");
+        self.with(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut found = statement.query(params![id.number as i64, id.unix_seconds])?;
+            found.next()?.map(stored_task).transpose()
+        })
+    }
+
+    pub fn tasks(&self, filter: Filter) -> Result<Vec<StoredTask>> {
+        let mut condition = String::from("number < ?1");
+        if let Some(kind) = filter.kind {
+            condition += &format!(" AND kind = '{kind}'");
+        }
+        let sql = select_tasks(&condition) + " ORDER BY number DESC LIMIT ?2";
+        let before = filter.before.map_or(i64::MAX, |id| id.number as i64);
+        let limit = filter.limit.map_or(-1, i64::from);
+        self.with(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut found = statement.query(params![before, limit])?;
+            let mut tasks = Vec::new();
+            while let Some(row) = found.next()? {
+                tasks.push(stored_task(row)?);
+            }
+            Ok(tasks)
+        })
+    }
+
+    /// Number of tasks in each state that has any.
+    pub fn counts(&self) -> Result<BTreeMap<StateKind, u64>> {
+        self.with(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT kind, count(*) FROM task WHERE removed_at IS NULL GROUP BY kind")?;
+            let mut found = statement.query([])?;
+            let mut counts = BTreeMap::new();
+            while let Some(row) = found.next()? {
+                if let Some(kind) = StateKind::parse(&row.get::<_, String>(0)?) {
+                    counts.insert(kind, row.get::<_, i64>(1)? as u64);
+                }
+            }
+            Ok(counts)
+        })
+    }
+
+    /// The history of one task, oldest first.
+    pub fn journal(&self, id: TaskId) -> Result<Vec<JournalRow>> {
+        self.journal_where("task = ?1 AND unix_seconds = ?2", [id.number as i64, id.unix_seconds], -1)
+    }
+
+    /// What happened after `seq`, oldest first, at most `limit` rows.
+    pub fn journal_after(&self, seq: u64, limit: u32) -> Result<Vec<JournalRow>> {
+        self.journal_where("seq > ?1 AND ?2 = 0", [seq as i64, 0], i64::from(limit))
+    }
+
+    /// Number of the newest journal row, 0 if there is none.
+    pub fn last_seq(&self) -> Result<u64> {
+        self.with(|connection| {
+            let seq: i64 = connection
+                .prepare_cached("SELECT coalesce(max(seq), 0) FROM journal")?
+                .query_row([], |row| row.get(0))?;
+            Ok(seq as u64)
+        })
+    }
+
+    fn journal_where(&self, condition: &str, arguments: [i64; 2], limit: i64) -> Result<Vec<JournalRow>> {
+        let sql = format!(
+            "SELECT seq, at, task, unix_seconds, who, from_state, to_state, why
+             FROM journal WHERE {condition} ORDER BY seq LIMIT ?3"
+        );
+        self.with(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut found = statement.query(params![arguments[0], arguments[1], limit])?;
+            let mut entries = Vec::new();
+            while let Some(row) = found.next()? {
+                entries.push(JournalRow {
+                    seq: row.get::<_, i64>(0)? as u64,
+                    at: rows::timestamp(row.get(1)?)?,
+                    task: TaskId::new(row.get(3)?, row.get::<_, i64>(2)? as u64),
+                    who: row.get(4)?,
+                    from: row.get(5)?,
+                    to: row.get(6)?,
+                    why: row.get(7)?,
+                });
+            }
+            Ok(entries)
+        })
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let idle = self.idle.lock().expect("no reader panics while it holds the pool").pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.connect().map_err(|source| StoreError::Open { path: self.path.clone(), source })?,
+        };
+        let answer = read(&connection);
+        self.idle.lock().expect("no reader panics while it holds the pool").push(connection);
+        answer
+    }
+
+    fn connect(&self) -> std::result::Result<Connection, rusqlite::Error> {
+        // Not read-only: a reader may have to set up the WAL's shared memory when it comes first.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.pragma_update(None, "query_only", true)?;
+        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        Ok(connection)
+    }
+}
+
+fn select_tasks(condition: &str) -> String {
+    format!("SELECT {}, progress, log_tail FROM task WHERE removed_at IS NULL AND {condition}", rows::TASK_COLUMNS)
+}
+
+fn stored_task(row: &Row<'_>) -> Result<StoredTask> {
+    Ok(StoredTask {
+        task: rows::task(row)?,
+        progress: rows::from_json("a task's progress", row.get_ref(9)?.as_str().map_err(rusqlite::Error::from)?)?,
+        log_tail: row.get(10)?,
+    })
+}

@@ -1,0 +1,248 @@
+use std::path::Path;
+
+use domain::{Attempt, Progress, StateKind, Task, TaskId, TaskState};
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, TransactionBehavior, params};
+
+use crate::{Result, StoreError, migrate, rows};
+
+/// The only connection that writes.
+pub struct Writer {
+    connection: Connection,
+}
+
+/// One step of a batch; the batch is durable as a whole or not at all.
+#[derive(Debug)]
+pub enum Change {
+    Create {
+        task: Box<Task>,
+        who: String,
+        log: Vec<String>,
+    },
+    Transition(Box<Transition>),
+    /// Written with the decision to launch, before anything is launched.
+    BeginAttempt {
+        task: TaskId,
+        attempt: Attempt,
+    },
+    EndAttempt {
+        task: TaskId,
+        number: u32,
+        at: Timestamp,
+    },
+    Remove {
+        task: TaskId,
+        from: StateKind,
+        who: String,
+        at: Timestamp,
+    },
+}
+
+/// A task moves from one state to another.
+#[derive(Debug)]
+pub struct Transition {
+    pub task: TaskId,
+    pub from: StateKind,
+    pub to: TaskState,
+    pub at: Timestamp,
+    pub who: String,
+    pub why: String,
+    pub progress: Progress,
+    /// The last log lines as they stand now.
+    pub log: Vec<String>,
+}
+
+/// A task with what belongs to it.
+#[derive(Debug)]
+pub struct TaskRecord {
+    pub task: Task,
+    pub progress: Progress,
+    /// The last log lines.
+    pub log: Vec<String>,
+    /// Number of its newest attempt, 0 if it was never launched.
+    pub attempts: u32,
+}
+
+/// An attempt nobody has seen the end of.
+#[derive(Debug)]
+pub struct LiveAttempt {
+    pub record: TaskRecord,
+    pub attempt: Attempt,
+    /// The task was deleted in the meantime.
+    pub removed: bool,
+}
+
+impl Writer {
+    /// Opens or makes the database and brings its schema up to date.
+    pub fn open(path: &Path) -> Result<Writer> {
+        let open = || -> std::result::Result<Connection, rusqlite::Error> {
+            let connection = Connection::open(path)?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.pragma_update(None, "foreign_keys", true)?;
+            connection.busy_timeout(std::time::Duration::from_secs(5))?;
+            connection.set_prepared_statement_cache_capacity(32);
+            Ok(connection)
+        };
+        let mut connection = open().map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
+        migrate::migrate(&mut connection, path)?;
+        Ok(Writer { connection })
+    }
+
+    /// Applies all changes in one transaction; the journal number of each change that has one, in order.
+    pub fn commit(&mut self, changes: &[Change]) -> Result<Vec<u64>> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut seqs = Vec::new();
+        for change in changes {
+            seqs.extend(apply(&transaction, change)?);
+        }
+        transaction.commit()?;
+        Ok(seqs)
+    }
+
+    /// The highest task number ever used, 0 if none.
+    pub fn last_number(&self) -> Result<u64> {
+        let number: i64 =
+            self.connection.query_row("SELECT coalesce(max(number), 0) FROM task", [], |row| row.get(0))?;
+        Ok(number as u64)
+    }
+
+    pub fn last_seq(&self) -> Result<u64> {
+        let seq: i64 = self.connection.query_row("SELECT coalesce(max(seq), 0) FROM journal", [], |row| row.get(0))?;
+        Ok(seq as u64)
+    }
+
+    /// Ids of all queued tasks, oldest first.
+    pub fn queued(&self) -> Result<Vec<TaskId>> {
+        let mut statement = self.connection.prepare(
+            "SELECT number, unix_seconds FROM task WHERE kind = 'queued' AND removed_at IS NULL ORDER BY number",
+        )?;
+        let ids = statement.query_map([], |row| Ok(TaskId::new(row.get(1)?, row.get::<_, i64>(0)? as u64)))?;
+        Ok(ids.collect::<std::result::Result<_, _>>()?)
+    }
+
+    /// Attempts without a recorded end, for re-adoption after a restart.
+    pub fn live_attempts(&self) -> Result<Vec<LiveAttempt>> {
+        let sql = format!(
+            "SELECT {RECORD_COLUMNS}, attempt.attempt, removed_at IS NOT NULL
+             FROM attempt JOIN task ON task.number = attempt.task
+             WHERE attempt.ended_at IS NULL ORDER BY attempt.task, attempt.number"
+        );
+        let mut statement = self.connection.prepare(&sql)?;
+        let mut found = statement.query([])?;
+        let mut live = Vec::new();
+        while let Some(row) = found.next()? {
+            let attempt = rows::from_json("an attempt", &row.get::<_, String>(12)?)?;
+            live.push(LiveAttempt { record: record(row)?, attempt, removed: row.get(13)? });
+        }
+        Ok(live)
+    }
+
+    pub fn task(&self, id: TaskId) -> Result<Option<TaskRecord>> {
+        let sql = format!(
+            "SELECT {RECORD_COLUMNS} FROM task
+             WHERE task.number = ?1 AND unix_seconds = ?2 AND removed_at IS NULL"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut found = statement.query(params![id.number as i64, id.unix_seconds])?;
+        found.next()?.map(record).transpose()
+    }
+}
+
+/// The columns that [`record`] reads, in its order.
+const RECORD_COLUMNS: &str =
+    "task.number, unix_seconds, name, owner, created_at, time_limit, recipe, warnings,
+    state, progress, log_tail, (SELECT coalesce(max(number), 0) FROM attempt AS launched WHERE launched.task = task.number)";
+
+fn record(row: &Row<'_>) -> Result<TaskRecord> {
+    Ok(TaskRecord {
+        task: rows::task(row)?,
+        progress: rows::from_json("a task's progress", &row.get::<_, String>(9)?)?,
+        log: rows::from_json("a task's log lines", &row.get::<_, String>(10)?)?,
+        attempts: row.get(11)?,
+    })
+}
+
+fn apply(connection: &Connection, change: &Change) -> Result<Option<u64>> {
+    match change {
+        Change::Create { task, who, log } => {
+            connection
+                .prepare_cached(
+                    "INSERT INTO task (number, unix_seconds, name, owner, created_at, time_limit, recipe, warnings,
+                                       kind, state, progress, log_tail)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                )?
+                .execute(params![
+                    task.id.number as i64,
+                    task.id.unix_seconds,
+                    task.name,
+                    task.owner,
+                    task.created_at.as_millisecond(),
+                    task.time_limit as i64,
+                    rows::to_json(&task.recipe),
+                    rows::to_json(&task.warnings),
+                    task.state.kind().as_str(),
+                    rows::to_json(&task.state),
+                    rows::to_json(&Progress::default()),
+                    rows::to_json(log),
+                ])?;
+            journal(connection, task.created_at, task.id, who, None, task.state.kind().as_str(), "created").map(Some)
+        }
+        Change::Transition(transition) => {
+            let Transition { task, from, to, at, who, why, progress, log } = transition.as_ref();
+            let changed = connection
+                .prepare_cached(
+                    "UPDATE task SET kind = ?, state = ?, progress = ?, log_tail = ? WHERE number = ? AND kind = ?",
+                )?
+                .execute(params![
+                    to.kind().as_str(),
+                    rows::to_json(to),
+                    rows::to_json(progress),
+                    rows::to_json(log),
+                    task.number as i64,
+                    from.as_str(),
+                ])?;
+            if changed != 1 {
+                let message = format!("{task} is not {from}");
+                return Err(StoreError::Corrupt { what: "a transition", message });
+            }
+            let (from, to) = (Some(from.as_str()), to.kind().as_str());
+            journal(connection, *at, *task, who, from, to, why).map(Some)
+        }
+        Change::BeginAttempt { task, attempt } => {
+            connection
+                .prepare_cached("INSERT INTO attempt (task, number, attempt) VALUES (?, ?, ?)")?
+                .execute(params![task.number as i64, attempt.number, rows::to_json(attempt)])?;
+            Ok(None)
+        }
+        Change::EndAttempt { task, number, at } => {
+            connection
+                .prepare_cached("UPDATE attempt SET ended_at = ? WHERE task = ? AND number = ?")?
+                .execute(params![at.as_millisecond(), task.number as i64, number])?;
+            Ok(None)
+        }
+        Change::Remove { task, from, who, at } => {
+            connection
+                .prepare_cached("UPDATE task SET removed_at = ?, log_tail = '[]' WHERE number = ?")?
+                .execute(params![at.as_millisecond(), task.number as i64])?;
+            journal(connection, *at, *task, who, Some(from.as_str()), "removed", "deleted").map(Some)
+        }
+    }
+}
+
+fn journal(
+    connection: &Connection,
+    at: Timestamp,
+    task: TaskId,
+    who: &str,
+    from: Option<&str>,
+    to: &str,
+    why: &str,
+) -> Result<u64> {
+    connection
+        .prepare_cached(
+            "INSERT INTO journal (at, task, unix_seconds, who, from_state, to_state, why) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![at.as_millisecond(), task.number as i64, task.unix_seconds, who, from, to, why])?;
+    Ok(connection.last_insert_rowid() as u64)
+}
