@@ -1,0 +1,16 @@
+//! From a recipe to a running training and back: data sets, models, advice, the launch command, progress, results.
+
+pub mod advice;
+pub mod archive;
+pub mod dataset;
+pub mod docs_dataset;
+pub mod hub;
+pub mod launch;
+pub mod models;
+mod presets;
+pub mod progress;
+pub mod samples;
+pub mod validate;
+
+pub use presets::{Preset, presets};
+pub use validate::{InvalidField, validate};
