@@ -1,0 +1,73 @@
+//! The one loop: observe → plan → commit → execute. Owns every change of a task's state.
+//!
+//! [`start`] spawns a thread that takes messages in batches, lets [`scheduler::plan`] decide, commits the batch to the
+//! [`store`] and only then acts on it: answers callers, launches and stops attempts, publishes events. Nothing polls:
+//! the thread sleeps until a message comes. One watcher per attempt (a tokio task) turns what happens to the
+//! training, told by pidfd and inotify, into messages.
+
+mod clock;
+mod event;
+mod execute;
+mod handle;
+mod lines;
+mod machine;
+mod message;
+mod options;
+mod turn;
+mod view;
+mod watch;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::broadcast;
+
+pub use event::Event;
+pub use handle::{Handle, Submission, Submitted};
+pub use options::{Options, Settings};
+pub use view::{DeviceStatus, TaskSnapshot, View, Waits};
+
+/// How often real GPUs are measured.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("there is no task {0}")]
+    NotFound(domain::TaskId),
+    #[error("task {0} is not running or waiting, so it cannot be cancelled")]
+    NotRunning(domain::TaskId),
+    #[error("task {0} is running or waiting; cancel it before deleting it")]
+    StillActive(domain::TaskId),
+    #[error("task {0} is not held")]
+    NotHeld(domain::TaskId),
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    #[error("could not be saved: {0}")]
+    NotSaved(String),
+    #[error("the studio is shutting down")]
+    ShuttingDown,
+}
+
+/// Opens the store, adopts what still runs and starts the loop. Must be called inside a tokio runtime, which then
+/// carries the watchers.
+pub fn start(options: Options) -> Result<Handle, EngineError> {
+    let database = options.home.database();
+    let writer = store::Writer::open(&database)?;
+    let reader = Arc::new(store::Reader::open(&database)?);
+    let view = Arc::new(View::default());
+    let (events, _) = broadcast::channel(1024);
+    let (sender, inbox) = std::sync::mpsc::channel();
+
+    let outbox = message::Outbox { messages: sender, view: view.clone(), events: events.clone() };
+    let detection = {
+        let outbox = outbox.clone();
+        let gpus = options.gpu.clone();
+        let report = move |inventory| outbox.send(message::Message::Inventory(Arc::new(inventory)));
+        gpu::Worker::start(move || gpu::detect(&gpus), SWEEP_EVERY, report).expect("a thread can be spawned")
+    };
+    let machine = machine::Machine::load(&options, writer, outbox.clone(), tokio::runtime::Handle::current())?;
+    std::thread::Builder::new()
+        .name("engine".into())
+        .spawn(move || machine.run(inbox))
+        .expect("a thread can be spawned");
+    Ok(Handle::new(outbox, reader, options, detection))
+}

@@ -1,0 +1,120 @@
+use std::sync::Arc;
+
+use domain::{Home, Recipe, TaskId, Warning};
+use store::{Filter, Reader};
+use tokio::sync::{broadcast, oneshot};
+
+use crate::{
+    EngineError, Event, Options, Settings, TaskSnapshot, View,
+    message::{Command, Message, Outbox, Reply},
+};
+
+/// How everybody else talks to the engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    outbox: Outbox,
+    reader: Arc<Reader>,
+    options: Options,
+    detection: gpu::Worker,
+}
+
+/// A task to be: its recipe must have been validated.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    pub name: Option<String>,
+    pub recipe: Recipe,
+    /// Seconds; `None` takes [`Settings::default_time_limit`].
+    pub time_limit: Option<u64>,
+    /// Keep it out of the queue until it is released.
+    pub hold: bool,
+    pub warnings: Vec<Warning>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Submitted {
+    pub snapshot: Arc<TaskSnapshot>,
+    /// Tasks that wait now, this one included if it does.
+    pub waiting: usize,
+}
+
+impl Handle {
+    pub(crate) fn new(outbox: Outbox, reader: Arc<Reader>, options: Options, detection: gpu::Worker) -> Handle {
+        Handle { shared: Arc::new(Shared { outbox, reader, options, detection }) }
+    }
+
+    /// Durable when it returns. The task then waits or is being launched.
+    pub async fn submit(&self, submission: Submission, who: &str) -> Result<Submitted, EngineError> {
+        let submission = Box::new(submission);
+        self.ask(|reply| Message::Submit { submission, who: who.to_owned(), reply }).await
+    }
+
+    /// The task is cancelled when this returns; its processes get [`Settings::grace`] to save and end.
+    pub async fn cancel(&self, task: TaskId, who: &str) -> Result<(), EngineError> {
+        self.command(task, Command::Cancel, who).await
+    }
+
+    /// Puts a held task into the queue.
+    pub async fn release(&self, task: TaskId, who: &str) -> Result<(), EngineError> {
+        self.command(task, Command::Release, who).await
+    }
+
+    /// Removes an ended or held task and its files.
+    pub async fn delete(&self, task: TaskId, who: &str) -> Result<(), EngineError> {
+        self.command(task, Command::Delete, who).await
+    }
+
+    pub fn task(&self, id: TaskId) -> Result<Option<TaskSnapshot>, EngineError> {
+        Ok(self.shared.reader.task(id)?.map(|stored| self.view().snapshot(stored)))
+    }
+
+    pub fn tasks(&self, filter: Filter) -> Result<Vec<TaskSnapshot>, EngineError> {
+        let stored = self.shared.reader.tasks(filter)?;
+        Ok(stored.into_iter().map(|stored| self.view().snapshot(stored)).collect())
+    }
+
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.shared.outbox.events.subscribe()
+    }
+
+    pub fn view(&self) -> &View {
+        &self.shared.outbox.view
+    }
+
+    pub fn reader(&self) -> &Reader {
+        &self.shared.reader
+    }
+
+    pub fn home(&self) -> &Home {
+        &self.shared.options.home
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.shared.options.settings
+    }
+
+    /// Takes new readings soon instead of at the next interval.
+    pub fn refresh_devices(&self) {
+        self.shared.detection.refresh();
+    }
+
+    /// Ends the loop after what it was told so far. Trainings go on.
+    pub async fn shutdown(&self) {
+        let (reply, done) = oneshot::channel();
+        self.shared.outbox.send(Message::Shutdown { reply });
+        let _ = done.await;
+    }
+
+    async fn command(&self, task: TaskId, command: Command, who: &str) -> Result<(), EngineError> {
+        self.ask(|reply| Message::Command { task, command, who: who.to_owned(), reply }).await
+    }
+
+    async fn ask<T>(&self, message: impl FnOnce(Reply<T>) -> Message) -> Result<T, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.outbox.send(message(reply));
+        answer.await.unwrap_or(Err(EngineError::ShuttingDown))
+    }
+}

@@ -1,0 +1,71 @@
+use std::sync::{Arc, mpsc};
+
+use domain::{Failure, Inventory, TaskId};
+use tokio::sync::{broadcast, oneshot};
+
+use crate::{EngineError, Event, Submission, Submitted, View};
+
+pub type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
+
+/// Everything the loop reacts to.
+pub enum Message {
+    Submit { submission: Box<Submission>, who: String, reply: Reply<Submitted> },
+    Command { task: TaskId, command: Command, who: String, reply: Reply<()> },
+    Inventory(Arc<Inventory>),
+    Report(Report),
+    Shutdown { reply: oneshot::Sender<()> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    Cancel,
+    Release,
+    Delete,
+}
+
+/// What a watcher saw happen to an attempt.
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub task: TaskId,
+    pub attempt: u32,
+    pub fact: Fact,
+}
+
+#[derive(Debug, Clone)]
+pub enum Fact {
+    /// The program runs.
+    Launched { pid: u32 },
+    /// It has read its model and data and takes its first step.
+    TrainingBegan,
+    /// No process of it is left.
+    Ended(Outcome),
+}
+
+/// How an attempt went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Completed,
+    Failed(Failure),
+    /// Its supervisor was told to stop it.
+    Stopped,
+}
+
+/// The loop's ear and mouth, for everybody who talks to it.
+#[derive(Clone)]
+pub struct Outbox {
+    pub messages: mpsc::Sender<Message>,
+    pub view: Arc<View>,
+    pub events: broadcast::Sender<Event>,
+}
+
+impl Outbox {
+    /// After the loop has ended messages go nowhere, which is what their senders then want.
+    pub fn send(&self, message: Message) {
+        let _ = self.messages.send(message);
+    }
+
+    pub fn publish(&self, event: Event) {
+        // Nobody listening is fine.
+        let _ = self.events.send(event);
+    }
+}

@@ -1,0 +1,30 @@
+use std::{path::PathBuf, time::Duration};
+
+use domain::Home;
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub home: Home,
+    /// The `sage` binary, for supervisors and the built-in trainer.
+    pub sage: PathBuf,
+    pub settings: Settings,
+    pub gpu: gpu::Options,
+}
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Seconds a task may run unless it says otherwise.
+    pub default_time_limit: u64,
+    /// More waiting tasks than this and whoever submits is warned.
+    pub queue_warning: u32,
+    /// How long a cancelled training has to save a checkpoint before it is killed.
+    pub grace: Duration,
+    /// Bytes of a task's log kept on disk.
+    pub log_cap: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { default_time_limit: 6 * 3600, queue_warning: 5, grace: Duration::from_secs(30), log_cap: 256 << 20 }
+    }
+}

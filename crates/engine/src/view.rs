@@ -1,0 +1,143 @@
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, RwLock},
+};
+
+use domain::{DeviceId, Inventory, Progress, Task, TaskId, TaskState, WaitReason};
+use store::StoredTask;
+
+/// Lines of a task's log that travel with it.
+pub const LOG_TAIL: usize = 50;
+
+/// What is true now and not in the database: wait reasons, readings, the progress of running attempts.
+#[derive(Debug, Default)]
+pub struct View {
+    waits: RwLock<Arc<Waits>>,
+    devices: RwLock<Option<Arc<DeviceStatus>>>,
+    live: RwLock<HashMap<TaskId, Live>>,
+}
+
+/// The waiting tasks in the order in which they will start.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    pub tasks: Vec<(TaskId, WaitReason)>,
+    /// More wait than [`Settings::queue_warning`](crate::Settings::queue_warning).
+    pub long: bool,
+}
+
+/// The last readings and who holds what.
+#[derive(Debug, PartialEq)]
+pub struct DeviceStatus {
+    pub inventory: Arc<Inventory>,
+    pub holders: Vec<(DeviceId, TaskId)>,
+}
+
+/// A task as it stands: the durable part, and what its attempt reported since.
+#[derive(Debug, Clone)]
+pub struct TaskSnapshot {
+    pub task: Task,
+    pub progress: Progress,
+    /// JSON array of the last [`LOG_TAIL`] log lines.
+    pub log_tail: String,
+}
+
+/// What the watcher of a running attempt has seen.
+#[derive(Debug, Clone, Default)]
+pub struct Live {
+    pub progress: Progress,
+    /// Lines that the studio itself wrote about the task.
+    pub notes: Vec<String>,
+    /// The last lines of the training's own output.
+    pub lines: VecDeque<String>,
+}
+
+impl Live {
+    pub fn push_line(&mut self, line: String) {
+        if self.lines.len() == LOG_TAIL {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+
+    pub fn log_tail(&self) -> Vec<String> {
+        let all = self.notes.iter().chain(&self.lines);
+        all.skip((self.notes.len() + self.lines.len()).saturating_sub(LOG_TAIL)).cloned().collect()
+    }
+}
+
+impl Waits {
+    pub fn reason(&self, task: TaskId) -> Option<&WaitReason> {
+        // Started in order of creation, so the list is sorted.
+        let index = self.tasks.binary_search_by_key(&task, |(task, _)| *task).ok()?;
+        Some(&self.tasks[index].1)
+    }
+}
+
+impl View {
+    pub fn waits(&self) -> Arc<Waits> {
+        self.waits.read().expect("no writer panics").clone()
+    }
+
+    /// `None` while detection has not answered yet.
+    pub fn devices(&self) -> Option<Arc<DeviceStatus>> {
+        self.devices.read().expect("no writer panics").clone()
+    }
+
+    /// The stored task with what is known beyond the database.
+    pub fn snapshot(&self, stored: StoredTask) -> TaskSnapshot {
+        let StoredTask { mut task, mut progress, mut log_tail } = stored;
+        match &mut task.state {
+            TaskState::Queued { reason } => {
+                if let Some(now) = self.waits().reason(task.id) {
+                    *reason = now.clone();
+                }
+            }
+            TaskState::Preparing { .. } | TaskState::Training { .. } => {
+                if let Some(live) = self.live.read().expect("no writer panics").get(&task.id) {
+                    progress = live.progress.clone();
+                    log_tail = json(&live.log_tail());
+                }
+            }
+            _ => {}
+        }
+        TaskSnapshot { task, progress, log_tail }
+    }
+
+    pub(crate) fn live(&self, task: TaskId) -> Live {
+        self.live.read().expect("no writer panics").get(&task).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn set_live(&self, task: TaskId, live: Live) {
+        self.live.write().expect("no writer panics").insert(task, live);
+    }
+
+    pub(crate) fn update_live(&self, task: TaskId, change: impl FnOnce(&mut Live)) {
+        if let Some(live) = self.live.write().expect("no writer panics").get_mut(&task) {
+            change(live);
+        }
+    }
+
+    pub(crate) fn forget_live(&self, task: TaskId) {
+        self.live.write().expect("no writer panics").remove(&task);
+    }
+
+    /// True if that changed anything.
+    pub(crate) fn set_waits(&self, waits: Waits) -> bool {
+        let mut current = self.waits.write().expect("no writer panics");
+        let changed = **current != waits;
+        if changed {
+            *current = Arc::new(waits);
+        }
+        changed
+    }
+
+    pub(crate) fn set_devices(&self, status: DeviceStatus) -> Arc<DeviceStatus> {
+        let status = Arc::new(status);
+        *self.devices.write().expect("no writer panics") = Some(status.clone());
+        status
+    }
+}
+
+pub fn json(lines: &[String]) -> String {
+    serde_json::to_string(lines).expect("strings serialise")
+}

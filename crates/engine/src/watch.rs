@@ -1,0 +1,223 @@
+//! Follows one attempt from launch to end and tells the loop what matters.
+
+use std::{fs, io, pin::pin, sync::Arc, time::Duration};
+
+use domain::{Failure, Home, TaskId};
+use jiff::Timestamp;
+use recipes::progress::{self, ProgressReader};
+use runner::{AttemptEnd, Chunk, End, FileFollower, Started};
+use tokio::time::Instant;
+
+use crate::{
+    Event,
+    clock::ensure_stamped,
+    lines::Lines,
+    message::{Fact, Message, Outbox, Outcome, Report},
+};
+
+/// Subscribers hear of progress at most this often.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+/// How much of an adopted attempt's log is read again for its last lines.
+const ADOPTED_LOG: u64 = 64 << 10;
+
+pub struct Watched {
+    pub task: TaskId,
+    pub attempt: u32,
+    pub fine_tune: bool,
+    /// What is executed, for people.
+    pub program: String,
+    /// Seconds.
+    pub time_limit: u64,
+    /// The attempt was launched by an earlier studio process.
+    pub adopted: bool,
+}
+
+/// Runs until no process of the attempt is left, then reports how it went.
+pub async fn watch(watched: Watched, home: Home, outbox: Outbox) {
+    let mut watcher = Watcher {
+        home,
+        outbox,
+        progress: ProgressReader::new(),
+        metrics: Lines::default(),
+        log: Lines::default(),
+        error: None,
+        last_line: None,
+        publish_at: None,
+        published: None,
+        watched,
+    };
+    let outcome = match watcher.follow().await {
+        Ok(end) => watcher.judge(end),
+        Err(error) => {
+            let message = format!("the attempt can no longer be watched: {error}");
+            Outcome::Failed(Failure::LaunchFailed { message })
+        }
+    };
+    watcher.publish_progress();
+    watcher.report(Fact::Ended(outcome));
+}
+
+struct Watcher {
+    watched: Watched,
+    home: Home,
+    outbox: Outbox,
+    progress: ProgressReader,
+    metrics: Lines,
+    log: Lines,
+    /// What the training itself said went wrong.
+    error: Option<(String, String)>,
+    last_line: Option<String>,
+    publish_at: Option<Instant>,
+    published: Option<Instant>,
+}
+
+impl Watcher {
+    async fn follow(&mut self) -> io::Result<AttemptEnd> {
+        let Watched { task, attempt, adopted, .. } = self.watched;
+        let folder = self.home.attempt(task, attempt);
+        let log_path = self.home.training_log(task);
+        let metrics_path = self.home.metrics(task);
+        let size = |path| fs::metadata(path).map_or(0, |meta| meta.len());
+        let log_from = if adopted { size(&log_path).saturating_sub(ADOPTED_LOG) } else { size(&log_path) };
+        let mut metrics = FileFollower::open(&metrics_path, if adopted { 0 } else { size(&metrics_path) })?;
+        let mut log = FileFollower::open(&log_path, log_from)?;
+        // The first piece of a log cut in the middle is no whole line.
+        self.log.skip_first = log_from > 0 && adopted;
+
+        let end = match runner::wait_started(&folder).await? {
+            Started::Over(end) => end,
+            Started::Running(record) => {
+                self.report(Fact::Launched { pid: record.task.pid });
+                if !self.watched.fine_tune {
+                    self.report(Fact::TrainingBegan);
+                }
+                let mut end = pin!(runner::wait_end(&folder));
+                loop {
+                    let publish_at = self.publish_at;
+                    tokio::select! {
+                        biased;
+                        end = &mut end => break end?,
+                        chunk = metrics.next() => self.read_metrics(&chunk?),
+                        chunk = log.next() => self.read_log(&chunk?),
+                        () = sleep_until(publish_at) => self.publish_progress(),
+                    }
+                }
+            }
+        };
+        while let Some(chunk) = metrics.read_now()? {
+            self.read_metrics(&chunk);
+        }
+        while let Some(chunk) = log.read_now()? {
+            self.read_log(&chunk);
+        }
+        self.flush_lines();
+        Ok(end)
+    }
+
+    fn read_metrics(&mut self, chunk: &Chunk) {
+        for line in self.metrics.feed(&chunk.bytes) {
+            let heard = self.progress.metrics_line(&line);
+            self.heard(heard);
+        }
+    }
+
+    fn read_log(&mut self, chunk: &Chunk) {
+        let lines = self.log.feed(&chunk.bytes);
+        self.log_lines(lines);
+    }
+
+    /// Ends of files that lack a line break.
+    fn flush_lines(&mut self) {
+        if let Some(line) = self.metrics.rest() {
+            let heard = self.progress.metrics_line(&line);
+            self.heard(heard);
+        }
+        let rest = self.log.rest();
+        self.log_lines(rest.into_iter().collect());
+    }
+
+    fn log_lines(&mut self, lines: Vec<String>) {
+        if lines.is_empty() {
+            return;
+        }
+        let now = Timestamp::now();
+        for line in &lines {
+            // Our own trainer says everything in metrics.jsonl; its log repeats it for people.
+            if !self.watched.fine_tune {
+                let heard = self.progress.log_line(line);
+                self.heard(heard);
+            }
+            self.last_line = Some(line.clone());
+        }
+        self.outbox.view.update_live(self.watched.task, |live| {
+            for line in &lines {
+                live.push_line(ensure_stamped(now, line));
+            }
+        });
+    }
+
+    fn heard(&mut self, report: Option<progress::Report>) {
+        match report {
+            None => return,
+            Some(progress::Report::Progress) => {}
+            Some(progress::Report::Begun) => self.report(Fact::TrainingBegan),
+            Some(progress::Report::Error { code, message }) => self.error = Some((code, message)),
+        }
+        let earliest = self.published.map_or_else(Instant::now, |last| last + PROGRESS_EVERY);
+        self.publish_at.get_or_insert(earliest);
+        let progress = self.progress.progress().clone();
+        self.outbox.view.update_live(self.watched.task, |live| live.progress = progress);
+    }
+
+    /// Sends the present figures and waits before the next time.
+    fn publish_progress(&mut self) {
+        let progress = Arc::new(self.progress.progress().clone());
+        self.outbox.publish(Event::Progress { task: self.watched.task, progress });
+        self.publish_at = None;
+        self.published = Some(Instant::now());
+    }
+
+    fn report(&self, fact: Fact) {
+        let report = Report { task: self.watched.task, attempt: self.watched.attempt, fact };
+        self.outbox.send(Message::Report(report));
+    }
+
+    fn judge(&mut self, end: AttemptEnd) -> Outcome {
+        let failure = match end {
+            AttemptEnd::SupervisorLost => Failure::SupervisorLost,
+            AttemptEnd::Interrupted => Failure::Interrupted,
+            AttemptEnd::Ended(record) => match record.end {
+                End::Exited { exit_code: 0 } => return self.judge_result(),
+                End::Cancelled { .. } => return Outcome::Stopped,
+                End::TimedOut { .. } => Failure::TimedOut { limit: self.watched.time_limit },
+                End::ExecFailed { message } => Failure::ExecFailed { program: self.watched.program.clone(), message },
+                End::OutOfHostMemory => Failure::OutOfHostMemory,
+                End::Exited { exit_code } => match self.error.take() {
+                    Some((error_code, message)) => Failure::Reported { error_code, message },
+                    None => Failure::ExitCode { exit_code, last_line: self.last_line.take() },
+                },
+                End::Signaled { signal } => Failure::Signal { signal },
+            },
+        };
+        Outcome::Failed(failure)
+    }
+
+    /// Exit code 0 is not enough for a fine-tune: its adapter must be there.
+    fn judge_result(&self) -> Outcome {
+        let adapter = self.home.task(self.watched.task).join("adapter_model.safetensors");
+        if !self.watched.fine_tune || adapter.is_file() {
+            return Outcome::Completed;
+        }
+        Outcome::Failed(Failure::Reported {
+            error_code: "no-adapter".into(),
+            message: format!("the trainer ended without an adapter at {}", adapter.display()),
+        })
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
