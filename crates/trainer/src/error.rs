@@ -51,7 +51,9 @@ pub enum TrainError {
     #[error("there are no examples to train on. Give at least one conversation with an assistant turn")]
     NoExamples,
 
-    #[error("example {example} has no assistant turn, so there is nothing to learn. Add an answer or remove the example")]
+    #[error(
+        "example {example} has no assistant turn, so there is nothing to learn. Add an answer or remove the example"
+    )]
     NoAnswer { example: usize },
 
     #[error(

@@ -3,13 +3,25 @@
 //! [`train`] reads a model folder and conversations and writes an adapter in PEFT layout, [`generate`] tries the
 //! result, [`make_tiny`] writes a small random model to practise on. Everything else is private.
 
+mod adapter;
 mod chat;
+mod checkpoint;
 mod config;
+mod cpu;
+mod decoder;
+mod engine;
 mod error;
 mod event;
+mod examples;
+mod files;
 mod generate;
+mod model_config;
+mod optimizer;
+mod rng;
+mod template;
 mod tiny;
 mod train;
+mod weights;
 
 pub use chat::{Conversation, Role, Turn};
 pub use config::{Backend, GenerateConfig, LoraConfig, Schedule, TinyConfig, TrainConfig};

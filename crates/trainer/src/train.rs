@@ -1,6 +1,20 @@
-use std::sync::atomic::AtomicBool;
+//! The training loop.
 
-use crate::{Conversation, Event, Summary, TrainConfig, TrainError};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crate::adapter::Adapter;
+use crate::checkpoint::{self, Identity, State};
+use crate::cpu::Cpu;
+use crate::decoder::{Batch, Model};
+use crate::engine::Engine;
+use crate::examples::{Encoder, Example};
+use crate::model_config::ModelConfig;
+use crate::optimizer::{self, AdamW};
+use crate::rng::Rng;
+use crate::weights::Weights;
+use crate::{Backend, Conversation, Event, LoraConfig, Summary, TrainConfig, TrainError, files};
 
 /// Trains an adapter and writes it to `config.output_dir`.
 ///
@@ -13,6 +27,296 @@ pub fn train(
     stop: &AtomicBool,
     on_event: &mut dyn FnMut(&Event),
 ) -> Result<Summary, TrainError> {
-    let _ = (config, data, stop, on_event);
-    Err(TrainError::NoExamples)
+    check(config)?;
+    match config.device {
+        Backend::Cpu => Run::new(Cpu::new(config.threads), config, data)?.train(stop, on_event),
+        #[cfg(feature = "vulkan")]
+        Backend::Vulkan => Run::new(crate::burn::Burn::vulkan(), config, data)?.train(stop, on_event),
+        #[cfg(not(feature = "vulkan"))]
+        Backend::Vulkan => Err(TrainError::BackendUnavailable {
+            backend: "vulkan",
+            hint: "Build with the cargo feature `vulkan`, or set device to cpu",
+        }),
+    }
+}
+
+fn check(config: &TrainConfig) -> Result<(), TrainError> {
+    let bad = |field, value: String, hint| Err(TrainError::BadSetting { field, value, hint });
+    let counts = [
+        ("batch_size", config.batch_size),
+        ("gradient_accumulation_steps", config.gradient_accumulation_steps),
+        ("lora.rank", config.lora.rank),
+        ("epochs", config.epochs as usize),
+        ("threads", config.threads.unwrap_or(1)),
+    ];
+    if let Some((field, value)) = counts.into_iter().find(|(_, value)| *value == 0) {
+        return bad(field, value.to_string(), "use 1 or more");
+    }
+    for (field, value) in [
+        ("max_steps", config.max_steps),
+        ("eval_every_steps", config.eval_every_steps),
+        ("checkpoint_every_steps", config.checkpoint_every_steps),
+    ] {
+        if value == Some(0) {
+            return bad(field, "0".into(), "use 1 or more, or leave it out");
+        }
+    }
+    if config.max_length < 2 {
+        return bad("max_length", config.max_length.to_string(), "use 2 tokens or more");
+    }
+    if !(config.learning_rate > 0.0 && config.learning_rate.is_finite()) {
+        return bad("learning_rate", config.learning_rate.to_string(), "use a number above 0, such as 2e-4");
+    }
+    if !(config.lora.alpha > 0.0 && config.lora.alpha.is_finite()) {
+        return bad("lora.alpha", config.lora.alpha.to_string(), "use a number above 0, such as twice the rank");
+    }
+    for (field, value) in [("weight_decay", config.weight_decay), ("max_grad_norm", config.max_grad_norm)] {
+        if !(value >= 0.0 && value.is_finite()) {
+            return bad(field, value.to_string(), "use 0 or a number above it");
+        }
+    }
+    for (field, value) in [("warmup_ratio", config.warmup_ratio), ("validation_split", config.validation_split)] {
+        if !(0.0..1.0).contains(&value) {
+            return bad(field, value.to_string(), "use a number from 0 to below 1");
+        }
+    }
+    let known = LoraConfig::ALL_TARGETS;
+    let unknown = config.lora.targets.iter().find(|target| !known.contains(&target.as_str()));
+    if let Some(target) = unknown.cloned().or(config.lora.targets.is_empty().then(|| "empty".into())) {
+        let hint = "use some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj";
+        return bad("lora.targets", target, hint);
+    }
+    Ok(())
+}
+
+/// A run with everything loaded.
+struct Run<'a, E: Engine> {
+    engine: E,
+    config: &'a TrainConfig,
+    model: Model<E>,
+    adapter: Adapter,
+    adamw: AdamW,
+    examples: Vec<Example>,
+    held_out: Vec<Example>,
+    dropped: usize,
+    state: State,
+    resumed_from: Option<u64>,
+}
+
+/// How a step came out.
+struct Step {
+    loss: f64,
+    grad_norm: f64,
+    rate: f64,
+    tokens: usize,
+}
+
+impl<'a, E: Engine> Run<'a, E> {
+    fn new(engine: E, config: &'a TrainConfig, data: &[Conversation]) -> Result<Self, TrainError> {
+        let model_config = ModelConfig::read(&config.model_dir)?;
+        let encoder = Encoder::of_model(&config.model_dir, model_config.vocab)?;
+        let (mut examples, dropped) = encode(&encoder, config, data)?;
+        let held_out = hold_out(config, &mut examples);
+        let total_steps = total_steps(config, examples.len());
+
+        let mut adapter = Adapter::new(&model_config, &config.lora, config.seed);
+        let mut adamw = AdamW::new(&adapter);
+        let identity = Identity {
+            seed: config.seed,
+            rank: config.lora.rank,
+            alpha: config.lora.alpha,
+            targets: config.lora.targets.clone(),
+            batch_size: config.batch_size,
+            gradient_accumulation_steps: config.gradient_accumulation_steps,
+            total_steps,
+            data: digest(&examples),
+        };
+        files::create_dir(&checkpoint::folder(config))?;
+        let found = match config.resume {
+            true => checkpoint::resume(config, &identity, &mut adapter, &mut adamw)?,
+            false => None,
+        };
+        let resumed_from = found.as_ref().map(|state| state.step);
+        let state =
+            found.unwrap_or(State { step: 0, epoch: 0, position: 0, loss: f64::NAN, validation_loss: None, identity });
+        let model = Model::load(&engine, model_config, &Weights::of_model(&config.model_dir)?, &adapter)?;
+        Ok(Self { engine, config, model, adapter, adamw, examples, held_out, dropped, state, resumed_from })
+    }
+
+    fn train(mut self, stop: &AtomicBool, on_event: &mut dyn FnMut(&Event)) -> Result<Summary, TrainError> {
+        let total_steps = self.state.identity.total_steps;
+        on_event(&Event::Start {
+            total_steps,
+            total_epochs: self.config.epochs,
+            examples: self.examples.len(),
+            validation_examples: self.held_out.len(),
+            dropped_examples: self.dropped,
+            trainable_parameters: self.adapter.count(),
+            resumed_from_step: self.resumed_from,
+        });
+        while self.state.step < total_steps {
+            let start = Instant::now();
+            let Some(step) = self.step(stop)? else {
+                let adapter = self.checkpoint(on_event)?;
+                return Ok(self.summary(true, adapter));
+            };
+            on_event(&Event::Step {
+                step: self.state.step,
+                epoch: self.state.epoch as f64 + self.state.position as f64 / self.examples.len() as f64,
+                loss: step.loss,
+                learning_rate: step.rate,
+                grad_norm: step.grad_norm,
+                tokens_per_second: step.tokens as f64 / start.elapsed().as_secs_f64(),
+                memory_bytes: resident_bytes(),
+            });
+            let (at, last) = (self.state.step, self.state.step == total_steps);
+            let due = |every: Option<u64>| last || every.map_or(self.state.position == 0, |n| at.is_multiple_of(n));
+            let (evaluate, save) = (due(self.config.eval_every_steps), due(self.config.checkpoint_every_steps));
+            if evaluate && !self.held_out.is_empty() {
+                let loss = self.evaluate();
+                self.state.validation_loss = Some(loss);
+                on_event(&Event::Eval { step: at, loss });
+            }
+            if save {
+                self.checkpoint(on_event)?;
+            }
+        }
+        let adapter = self.config.output_dir.clone();
+        self.adapter.write(&adapter, &self.config.lora, &self.config.model_dir)?;
+        on_event(&Event::End { steps: self.state.step, loss: self.state.loss, adapter: adapter.clone() });
+        Ok(self.summary(false, adapter))
+    }
+
+    /// Makes an optimizer step; none when `stop` came before its last micro-batch was done.
+    fn step(&mut self, stop: &AtomicBool) -> Result<Option<Step>, TrainError> {
+        let config = self.config;
+        let mut order: Vec<usize> = (0..self.examples.len()).collect();
+        Rng::new(config.seed, 1000 + self.state.epoch as u64).shuffle(&mut order);
+        let count = config.batch_size * config.gradient_accumulation_steps;
+        let end = order.len().min(self.state.position + count);
+        let chosen: Vec<&Example> = order[self.state.position..end].iter().map(|&i| &self.examples[i]).collect();
+        let targets: usize = chosen.iter().map(|example| example.targets()).sum();
+
+        let lora = self.adapter.upload(&self.engine);
+        let mut sum = 0.0;
+        let mut gradients: Vec<[Vec<f32>; 2]> = Vec::new();
+        for batch in chosen.chunks(config.batch_size) {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let batch = Batch::new(batch.iter().copied());
+            let (loss, part) = self.engine.run(|| {
+                let (loss, part) = self.model.gradients(&self.engine, &lora, &batch, 1.0 / targets as f32);
+                let part = part.into_iter().flatten().map(|pair| pair.map(|m| self.engine.numbers(&m)));
+                (loss, part.collect::<Vec<_>>())
+            });
+            sum += loss;
+            match gradients.is_empty() {
+                true => gradients = part,
+                false => {
+                    let pairs = gradients.iter_mut().flatten().flatten().zip(part.iter().flatten().flatten());
+                    pairs.for_each(|(sum, part)| *sum += part);
+                }
+            }
+        }
+        let loss = sum / targets as f64;
+        let grad_norm = optimizer::clip(&mut gradients, config.max_grad_norm);
+        if !loss.is_finite() || !grad_norm.is_finite() {
+            return Err(TrainError::Diverged { step: self.state.step + 1, loss });
+        }
+        let rate = optimizer::learning_rate(config, self.state.step, self.state.identity.total_steps);
+        self.state.step += 1;
+        self.adamw.step(&mut self.adapter, &gradients, self.state.step, rate, config.weight_decay);
+        self.state.loss = loss;
+        self.state.position = end;
+        if end == order.len() {
+            self.state.position = 0;
+            self.state.epoch += 1;
+        }
+        let tokens = chosen.iter().map(|example| example.ids.len()).sum();
+        Ok(Some(Step { loss, grad_norm, rate, tokens }))
+    }
+
+    fn evaluate(&self) -> f64 {
+        let lora = self.adapter.upload(&self.engine);
+        let batches = self.held_out.chunks(self.config.batch_size);
+        let sum: f64 =
+            batches.map(|batch| self.engine.run(|| self.model.loss(&self.engine, &lora, &Batch::new(batch)))).sum();
+        sum / self.held_out.iter().map(|example| example.targets()).sum::<usize>() as f64
+    }
+
+    fn checkpoint(&self, on_event: &mut dyn FnMut(&Event)) -> Result<PathBuf, TrainError> {
+        let path = checkpoint::write(self.config, &self.adapter, &self.adamw, &self.state)?;
+        on_event(&Event::Checkpoint { step: self.state.step, path: path.clone() });
+        Ok(path)
+    }
+
+    fn summary(&self, stopped: bool, adapter: PathBuf) -> Summary {
+        Summary {
+            steps: self.state.step,
+            loss: self.state.loss,
+            validation_loss: self.state.validation_loss,
+            stopped,
+            dropped_examples: self.dropped,
+            adapter,
+        }
+    }
+}
+
+/// The examples that fit, and how many do not.
+fn encode(encoder: &Encoder, config: &TrainConfig, data: &[Conversation]) -> Result<(Vec<Example>, usize), TrainError> {
+    if data.is_empty() {
+        return Err(TrainError::NoExamples);
+    }
+    let (mut examples, mut needed) = (Vec::new(), Vec::new());
+    for (i, conversation) in data.iter().enumerate() {
+        let mut example = encoder.encode(conversation, i)?;
+        needed.extend(example.needed_length());
+        if example.truncate(config.max_length) {
+            examples.push(example);
+        }
+    }
+    if examples.is_empty() {
+        let needed = needed.into_iter().min().unwrap_or(config.max_length);
+        let (examples, max_length) = (data.len(), config.max_length);
+        return Err(TrainError::NothingFits { examples, max_length, needed });
+    }
+    let dropped = data.len() - examples.len();
+    Ok((examples, dropped))
+}
+
+/// Takes the examples for validation out, chosen by the seed; at least one is left to train on.
+fn hold_out(config: &TrainConfig, examples: &mut Vec<Example>) -> Vec<Example> {
+    let count = (config.validation_split * examples.len() as f64).round() as usize;
+    let count = if config.validation_split > 0.0 { count.max(1) } else { 0 };
+    let mut order: Vec<usize> = (0..examples.len()).collect();
+    Rng::new(config.seed, 2).shuffle(&mut order);
+    order.truncate(count.min(examples.len() - 1));
+    order.sort();
+    let mut held_out: Vec<Example> = order.into_iter().rev().map(|i| examples.remove(i)).collect();
+    held_out.reverse();
+    held_out
+}
+
+fn total_steps(config: &TrainConfig, examples: usize) -> u64 {
+    let per_epoch = examples.div_ceil(config.batch_size * config.gradient_accumulation_steps) as u64;
+    let all = per_epoch * config.epochs as u64;
+    config.max_steps.map_or(all, |max| all.min(max))
+}
+
+/// FNV-1a over the tokens and what of them is learned.
+fn digest(examples: &[Example]) -> u64 {
+    let tokens = examples.iter().flat_map(|e| {
+        let tokens = e.ids.iter().zip(&e.answer).map(|(id, answer)| 2 * *id as u64 + *answer as u64);
+        tokens.chain([u64::MAX])
+    });
+    tokens.fold(0xcbf2_9ce4_8422_2325, |hash, token| (hash ^ token).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Resident memory of this process; 0 where the system does not say.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
 }

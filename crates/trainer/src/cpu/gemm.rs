@@ -1,0 +1,444 @@
+//! Matrix products on the CPU: packed panels, a register-blocked kernel, threads over the rows of the result.
+//!
+//! The order in which a result's terms are added depends on the shapes only, so any number of threads gives the same
+//! bits.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+/// Depth of a block: a strip of the left operand (`MR`×`DEPTH`) stays in the first-level cache.
+const DEPTH: usize = 256;
+/// Columns of a block: the right operand's block (`DEPTH`×`COLUMNS`) stays in the second-level cache.
+const COLUMNS: usize = 512;
+/// Floats of the packed right operand held at once (32 MiB).
+const PACKED: usize = 8 << 20;
+/// Multiply-adds below which threads cost more than they bring.
+const PARALLEL: usize = 1 << 18;
+/// SIMD vectors side by side in the kernel's tile.
+const VECTORS: usize = 2;
+
+/// A number of an operand, widened to f32 while it is packed.
+pub trait Element: Copy + Send + Sync {
+    fn widen(self) -> f32;
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self
+    }
+}
+
+/// The upper half of an f32.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bf16(pub u16);
+
+impl Element for Bf16 {
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        f32::from_bits((self.0 as u32) << 16)
+    }
+}
+
+/// A matrix in somebody else's memory, transposed or a part of a wider one if the strides say so.
+#[derive(Clone, Copy)]
+pub struct View<'a, T> {
+    data: &'a [T],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a, T> View<'a, T> {
+    /// Rows one after the other.
+    pub fn new(data: &'a [T], rows: usize, columns: usize) -> Self {
+        Self::strided(data, rows, columns, columns)
+    }
+
+    /// Rows `row_stride` elements apart.
+    pub fn strided(data: &'a [T], rows: usize, columns: usize, row_stride: usize) -> Self {
+        assert!(rows == 0 || columns == 0 || data.len() >= (rows - 1) * row_stride + columns);
+        Self { data, rows, columns, row_stride, column_stride: 1 }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The elements in the order in which they lie.
+    pub fn data(&self) -> &'a [T] {
+        self.data
+    }
+
+    pub fn is_transposed(&self) -> bool {
+        self.column_stride != 1
+    }
+
+    pub fn transposed(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+/// Where a product goes: rows `stride` apart, and what becomes of their old content.
+pub struct Target<'a> {
+    pub data: &'a mut [f32],
+    pub stride: usize,
+    pub add: bool,
+}
+
+/// `target = scale · a · b`, or `+=` where the target says so.
+pub fn product<A: Element, B: Element>(scale: f32, a: View<A>, b: View<B>, target: Target) {
+    let threads = if a.rows * a.columns * b.columns < PARALLEL { 1 } else { rayon::current_num_threads() };
+    run(scale, a, b, target, threads);
+}
+
+/// As [`product`], on the calling thread alone.
+pub fn product_here<A: Element, B: Element>(scale: f32, a: View<A>, b: View<B>, target: Target) {
+    run(scale, a, b, target, 1);
+}
+
+fn run<A: Element, B: Element>(scale: f32, a: View<A>, b: View<B>, target: Target, threads: usize) {
+    assert_eq!(a.columns, b.rows);
+    let (m, n, k) = (a.rows, b.columns, a.columns);
+    if m == 0 || n == 0 {
+        return;
+    }
+    let tile = Tile::of_this_cpu();
+    let wide = (PACKED / k.max(1) / tile.columns * tile.columns).max(tile.columns);
+    // Four chunks a thread, so that a thread that is held up does not hold up all.
+    let chunk = if threads == 1 { m } else { m.div_ceil(4 * threads).next_multiple_of(tile.rows).max(2 * tile.rows) };
+    let chunk = chunk.min(16 * tile.rows);
+    for n0 in (0..n).step_by(wide) {
+        let n1 = n.min(n0 + wide);
+        let columns = (n1 - n0).next_multiple_of(tile.columns);
+        let mut packed = scratch::take(&scratch::RIGHT, columns * k);
+        for (p0, p1, block) in depths(k, columns, &mut packed) {
+            let panel = (p1 - p0) * tile.columns;
+            let pack = |(j, panel): (usize, &mut [f32])| {
+                tile.arch.dispatch(PackRight { b, panel, width: tile.columns, p0, n0: n0 + j * tile.columns, n1 })
+            };
+            match threads {
+                1 => block.chunks_exact_mut(panel).enumerate().for_each(pack),
+                _ => block.par_chunks_exact_mut(panel).enumerate().for_each(pack),
+            }
+        }
+        let rows = |(i, c): (usize, &mut [f32])| {
+            let (i0, i1) = (i * chunk, m.min((i + 1) * chunk));
+            let mut left = scratch::take(&scratch::LEFT, (i1 - i0).next_multiple_of(tile.rows) * k);
+            let left_view = Rows { a, i0, i1, packed: &mut left };
+            let out = Out { c, stride: target.stride, n0, n1, scale, add: target.add };
+            tile.arch.dispatch(Product { left: left_view, right: &packed, columns, k, out });
+            scratch::put(&scratch::LEFT, left);
+        };
+        let data = &mut target.data[..(m - 1) * target.stride + n];
+        match threads {
+            1 => data.chunks_mut(chunk * target.stride).enumerate().for_each(rows),
+            _ => data.par_chunks_mut(chunk * target.stride).enumerate().for_each(rows),
+        }
+        scratch::put(&scratch::RIGHT, packed);
+    }
+}
+
+/// Splits a packed operand (`width` × `k`) into its depth blocks.
+fn depths(k: usize, width: usize, mut packed: &mut [f32]) -> impl Iterator<Item = (usize, usize, &mut [f32])> {
+    (0..k).step_by(DEPTH).map(move |p0| {
+        let p1 = k.min(p0 + DEPTH);
+        let (block, rest) = std::mem::take(&mut packed).split_at_mut((p1 - p0) * width);
+        packed = rest;
+        (p0, p1, block)
+    })
+}
+
+/// Shape of the kernel's tile on this machine.
+struct Tile {
+    arch: Arch,
+    rows: usize,
+    columns: usize,
+}
+
+impl Tile {
+    fn of_this_cpu() -> Self {
+        struct Shape;
+        impl WithSimd for Shape {
+            type Output = (usize, usize);
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, _: S) -> (usize, usize) {
+                (tile_rows::<S>(), VECTORS * S::F32_LANES)
+            }
+        }
+        let arch = Arch::new();
+        let (rows, columns) = arch.dispatch(Shape);
+        Self { arch, rows, columns }
+    }
+}
+
+/// Two accumulators a row, the loaded vectors and a broadcast have to fit the registers.
+const fn tile_rows<S: Simd>() -> usize {
+    if S::REGISTER_COUNT >= 32 { 12 } else { 6 }
+}
+
+/// Copies columns `n0..` of `b` at depth `p0..` into a panel: `width` numbers for each step of depth.
+struct PackRight<'a, 'b, B> {
+    b: View<'a, B>,
+    panel: &'b mut [f32],
+    width: usize,
+    p0: usize,
+    n0: usize,
+    n1: usize,
+}
+
+impl<B: Element> WithSimd for PackRight<'_, '_, B> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let width = VECTORS * S::F32_LANES;
+        debug_assert_eq!(width, self.width);
+        pack(self.b.transposed(), self.n0, self.n1, self.p0, self.panel, width);
+    }
+}
+
+/// Packs rows `i0..i1` of `a` from column `p0` on: for each column the `width` rows' numbers side by side, missing rows
+/// as 0.
+#[inline(always)]
+fn pack<T: Element>(a: View<T>, i0: usize, i1: usize, p0: usize, panel: &mut [f32], width: usize) {
+    let count = width.min(i1 - i0);
+    let depth = panel.len() / width;
+    if a.row_stride == 1 {
+        for (p, out) in panel.chunks_exact_mut(width).enumerate() {
+            let from = &a.data[(p0 + p) * a.column_stride + i0..][..count];
+            for (out, from) in out.iter_mut().zip(from) {
+                *out = from.widen();
+            }
+            out[count..].fill(0.0);
+        }
+    } else if a.column_stride == 1 {
+        const STEP: usize = 16;
+        if count < width {
+            panel.fill(0.0);
+        }
+        for p in (0..depth).step_by(STEP) {
+            let step = STEP.min(depth - p);
+            for i in 0..count {
+                let from = &a.data[(i0 + i) * a.row_stride + p0 + p..][..step];
+                let out = &mut panel[p * width..(p + step) * width];
+                for (out, from) in out.chunks_exact_mut(width).zip(from) {
+                    out[i] = from.widen();
+                }
+            }
+        }
+    } else {
+        unreachable!("a view is contiguous along rows or along columns");
+    }
+}
+
+/// The rows of the left operand that one thread works on, and room to pack them.
+struct Rows<'a, 'b, A> {
+    a: View<'a, A>,
+    i0: usize,
+    i1: usize,
+    packed: &'b mut [f32],
+}
+
+/// The rows of the result that one thread works on.
+struct Out<'a> {
+    c: &'a mut [f32],
+    stride: usize,
+    n0: usize,
+    n1: usize,
+    scale: f32,
+    add: bool,
+}
+
+struct Product<'a, 'b, A> {
+    left: Rows<'a, 'b, A>,
+    right: &'b [f32],
+    /// Packed columns of `right`.
+    columns: usize,
+    k: usize,
+    out: Out<'b>,
+}
+
+impl<A: Element> WithSimd for Product<'_, '_, A> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        if tile_rows::<S>() == 12 { self.run::<S, 12>(simd) } else { self.run::<S, 6>(simd) }
+    }
+}
+
+impl<A: Element> Product<'_, '_, A> {
+    #[inline(always)]
+    fn run<S: Simd, const MR: usize>(self, simd: S) {
+        let Self { left: Rows { a, i0, i1, packed }, right, columns, k, mut out } = self;
+        let width = VECTORS * S::F32_LANES;
+        let rows = (i1 - i0).next_multiple_of(MR);
+        for (p0, p1, block) in depths(k, rows, packed) {
+            for (i, panel) in block.chunks_exact_mut((p1 - p0) * MR).enumerate() {
+                pack(a, i0 + i * MR, i1, p0, panel, MR);
+            }
+        }
+        if k == 0 && !out.add {
+            for row in 0..i1 - i0 {
+                out.c[row * out.stride + out.n0..][..out.n1 - out.n0].fill(0.0);
+            }
+        }
+        for j0 in (0..columns).step_by(COLUMNS) {
+            let j1 = columns.min(j0 + COLUMNS);
+            for p0 in (0..k).step_by(DEPTH) {
+                let depth = DEPTH.min(k - p0);
+                let right = &right[p0 * columns + j0 * depth..p0 * columns + j1 * depth];
+                let left = &packed[p0 * rows..(p0 + depth) * rows];
+                for (i, left) in left.chunks_exact(depth * MR).enumerate() {
+                    for (j, right) in right.chunks_exact(depth * width).enumerate() {
+                        let tile = kernel::<S, MR>(simd, left, right);
+                        out.store(simd, tile, i * MR, i1 - i0, j0 + j * width, p0 == 0);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The sum over depth of the outer products of a column of `left` and a row of `right`.
+#[inline(always)]
+fn kernel<S: Simd, const MR: usize>(simd: S, left: &[f32], right: &[f32]) -> [[S::f32s; VECTORS]; MR] {
+    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; MR];
+    let left = left.as_chunks::<MR>().0;
+    let right = S::as_simd_f32s(right).0.as_chunks::<VECTORS>().0;
+    for (left, right) in left.iter().zip(right) {
+        for (sums, left) in sums.iter_mut().zip(left) {
+            let left = simd.splat_f32s(*left);
+            for (sum, right) in sums.iter_mut().zip(right) {
+                *sum = simd.mul_add_f32s(left, *right, *sum);
+            }
+        }
+    }
+    sums
+}
+
+impl Out<'_> {
+    /// Puts a tile at (row, column), cut at the edges of the result.
+    #[inline(always)]
+    fn store<S: Simd, const MR: usize>(
+        &mut self,
+        simd: S,
+        tile: [[S::f32s; VECTORS]; MR],
+        row: usize,
+        rows: usize,
+        column: usize,
+        first: bool,
+    ) {
+        let width = VECTORS * S::F32_LANES;
+        let column = self.n0 + column;
+        let count = width.min(self.n1 - column);
+        let add = self.add || !first;
+        let scale = simd.splat_f32s(self.scale);
+        for (i, tile) in tile.iter().enumerate() {
+            if row + i >= rows {
+                break;
+            }
+            let out = &mut self.c[(row + i) * self.stride + column..][..count];
+            if count == width {
+                for (out, tile) in S::as_mut_simd_f32s(out).0.iter_mut().zip(tile) {
+                    *out = if add { simd.mul_add_f32s(*tile, scale, *out) } else { simd.mul_f32s(*tile, scale) };
+                }
+            } else {
+                let mut edge = [0.0; 64];
+                for (edge, tile) in S::as_mut_simd_f32s(&mut edge).0.iter_mut().zip(tile) {
+                    *edge = simd.mul_f32s(*tile, scale);
+                }
+                for (out, edge) in out.iter_mut().zip(edge) {
+                    *out = if add { *out + edge } else { edge };
+                }
+            }
+        }
+    }
+}
+
+/// Memory for packing, kept by each thread: fresh pages cost more than the copy into them.
+mod scratch {
+    use std::cell::Cell;
+    use std::thread::LocalKey;
+
+    thread_local! {
+        pub static LEFT: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+        pub static RIGHT: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    }
+
+    /// A thread that waits for its pool may start another product meanwhile, hence take and put instead of borrow.
+    pub fn take(key: &'static LocalKey<Cell<Vec<f32>>>, len: usize) -> Vec<f32> {
+        let mut scratch = key.take();
+        scratch.resize(len, 0.0);
+        scratch
+    }
+
+    pub fn put(key: &'static LocalKey<Cell<Vec<f32>>>, scratch: Vec<f32>) {
+        key.set(scratch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(len: usize, salt: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * 7919 + salt * 104_729) % 2003) as f32 / 1001.5 - 1.0).collect()
+    }
+
+    fn check(m: usize, n: usize, k: usize, ta: bool, tb: bool, add: bool) {
+        let (a, b, old) = (numbers(m * k, 1), numbers(k * n, 2), numbers(m * (n + 3), 3));
+        let view = |data, rows, columns, t: bool| {
+            if t { View::new(data, columns, rows).transposed() } else { View::new(data, rows, columns) }
+        };
+        let at = |v: &View<f32>, i: usize, j: usize| v.data[i * v.row_stride + j * v.column_stride] as f64;
+        let (a, b) = (view(&a, m, k, ta), view(&b, k, n, tb));
+        let mut c = old.clone();
+        product(0.5, a, b, Target { data: &mut c[..], stride: n + 3, add });
+        for i in 0..m {
+            for j in 0..n + 3 {
+                let sum: f64 = if j < n { (0..k).map(|p| at(&a, i, p) * at(&b, p, j)).sum() } else { 0.0 };
+                let before = old[i * (n + 3) + j] as f64;
+                let expected = 0.5 * sum + if add || j >= n { before } else { 0.0 };
+                let error = (c[i * (n + 3) + j] as f64 - expected).abs();
+                assert!(error < 1e-4, "{m}x{n}x{k} ta {ta} tb {tb} add {add} at {i},{j}: off by {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn agrees_with_the_definition_at_all_edges() {
+        for (m, n, k) in [(1, 1, 1), (1, 33, 5), (12, 32, 256), (13, 31, 257), (70, 100, 300), (25, 530, 3), (3, 5, 0)]
+        {
+            for flags in 0..8 {
+                check(m, n, k, flags & 1 > 0, flags & 2 > 0, flags & 4 > 0);
+            }
+        }
+    }
+
+    #[test]
+    fn threads_do_not_change_a_bit() {
+        let (m, n, k) = (90, 700, 300);
+        let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut c = vec![0.0; m * n];
+            let target = Target { data: &mut c[..], stride: n, add: false };
+            pool.install(|| product(1.0, View::new(&a, m, k), View::new(&b, n, k).transposed(), target));
+            c
+        };
+        assert_eq!(run(1), run(3));
+    }
+}

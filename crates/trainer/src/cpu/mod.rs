@@ -1,0 +1,225 @@
+//! The arithmetic on the CPU: matrices are vectors of f32, frozen weights stay as they are in the file.
+
+mod attention;
+mod gemm;
+mod kernels;
+
+use rayon::ThreadPool;
+
+pub use self::gemm::Bf16;
+use self::gemm::{Element, Target, View, product};
+use crate::engine::{Angles, Engine, Heads, Operand};
+use crate::weights::{Frozen, Numbers};
+
+/// Logits held at once in the loss, in floats (160 MiB).
+const LOGITS: usize = 40 << 20;
+
+/// The CPU as an [`Engine`].
+pub struct Cpu {
+    pool: ThreadPool,
+}
+
+impl Cpu {
+    /// `threads`: none means one per core.
+    pub fn new(threads: Option<usize>) -> Self {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build();
+        Self { pool: pool.expect("the system grants the threads") }
+    }
+}
+
+/// Rows of f32, one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Matrix {
+    pub rows: usize,
+    pub columns: usize,
+    pub data: Vec<f32>,
+}
+
+impl Matrix {
+    pub fn zeros(rows: usize, columns: usize) -> Self {
+        Self { rows, columns, data: vec![0.0; rows * columns] }
+    }
+
+    fn like(&self) -> Self {
+        Self::zeros(self.rows, self.columns)
+    }
+
+    fn view(&self) -> View<'_, f32> {
+        View::new(&self.data, self.rows, self.columns)
+    }
+
+    /// Puts rows at the end.
+    pub fn append(&mut self, other: &Self) {
+        self.columns = other.columns;
+        self.rows += other.rows;
+        self.data.extend_from_slice(&other.data);
+    }
+}
+
+fn operand<'a>(operand: Operand<'a, Matrix>) -> View<'a, f32> {
+    match operand {
+        Operand::Plain(m) => m.view(),
+        Operand::Transposed(m) => m.view().transposed(),
+    }
+}
+
+/// Calls a generic function with the weight's numbers in the type that they have.
+macro_rules! with_numbers {
+    ($weight:expr, $numbers:ident => $body:expr) => {
+        match &$weight.numbers {
+            Numbers::F32($numbers) => $body,
+            Numbers::Bf16($numbers) => $body,
+        }
+    };
+}
+
+impl Engine for Cpu {
+    type Matrix = Matrix;
+    type Weight = Frozen;
+
+    fn matrix(&self, rows: usize, columns: usize, data: Vec<f32>) -> Matrix {
+        assert_eq!(data.len(), rows * columns);
+        Matrix { rows, columns, data }
+    }
+
+    fn numbers(&self, matrix: &Matrix) -> Vec<f32> {
+        matrix.data.clone()
+    }
+
+    fn weight(&self, weight: Frozen) -> Frozen {
+        weight
+    }
+
+    fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(work)
+    }
+
+    fn embed(&self, table: &Frozen, rows: &[u32]) -> Matrix {
+        let mut out = Matrix::zeros(rows.len(), table.columns);
+        with_numbers!(table, numbers => kernels::copy_rows(numbers, table.columns, rows, &mut out.data));
+        out
+    }
+
+    fn gather(&self, x: &Matrix, rows: &[u32]) -> Matrix {
+        let mut out = Matrix::zeros(rows.len(), x.columns);
+        kernels::copy_rows(&x.data, x.columns, rows, &mut out.data);
+        out
+    }
+
+    fn scatter(&self, x: &Matrix, rows: &[u32], total: usize) -> Matrix {
+        let mut out = Matrix::zeros(total, x.columns);
+        for (from, &row) in x.data.chunks_exact(x.columns).zip(rows) {
+            out.data[row as usize * x.columns..][..x.columns].copy_from_slice(from);
+        }
+        out
+    }
+
+    fn add(&self, mut a: Matrix, b: &Matrix) -> Matrix {
+        kernels::add(&mut a.data, &b.data);
+        a
+    }
+
+    fn linear(&self, x: &Matrix, weight: &Frozen, bias: Option<&Matrix>) -> Matrix {
+        let mut y = Matrix::zeros(x.rows, weight.rows);
+        if let Some(bias) = bias {
+            y.data.chunks_exact_mut(weight.rows).for_each(|row| row.copy_from_slice(&bias.data));
+        }
+        let target = Target { data: &mut y.data, stride: weight.rows, add: bias.is_some() };
+        with_numbers!(weight, numbers => multiply(x, View::new(numbers, weight.rows, weight.columns).transposed(), target));
+        y
+    }
+
+    fn linear_backward(&self, dy: &Matrix, weight: &Frozen, onto: Option<Matrix>) -> Matrix {
+        let add = onto.is_some();
+        let mut dx = onto.unwrap_or_else(|| Matrix::zeros(dy.rows, weight.columns));
+        let target = Target { data: &mut dx.data, stride: weight.columns, add };
+        with_numbers!(weight, numbers => multiply(dy, View::new(numbers, weight.rows, weight.columns), target));
+        dx
+    }
+
+    fn product(&self, scale: f32, a: Operand<Matrix>, b: Operand<Matrix>, onto: Option<Matrix>) -> Matrix {
+        let (a, b) = (operand(a), operand(b));
+        let add = onto.is_some();
+        let mut out = onto.unwrap_or_else(|| Matrix::zeros(a.rows(), b.columns()));
+        product(scale, a, b, Target { data: &mut out.data, stride: b.columns(), add });
+        out
+    }
+
+    fn rms_norm(&self, x: &Matrix, weight: &Matrix, eps: f32) -> Matrix {
+        let mut y = x.like();
+        kernels::rms_norm(&x.data, &weight.data, eps, &mut y.data);
+        y
+    }
+
+    fn rms_norm_backward(&self, dy: &Matrix, x: &Matrix, weight: &Matrix, eps: f32) -> Matrix {
+        let mut dx = x.like();
+        kernels::rms_norm_backward(&dy.data, &x.data, &weight.data, eps, &mut dx.data);
+        dx
+    }
+
+    fn rope(&self, mut x: Matrix, angles: &Angles, inverse: bool) -> Matrix {
+        kernels::rope(&mut x.data, x.columns, angles, inverse);
+        x
+    }
+
+    fn attention(&self, q: &Matrix, k: &Matrix, v: &Matrix, shape: &Heads) -> [Matrix; 2] {
+        attention::forward(q, k, v, shape)
+    }
+
+    fn attention_backward(
+        &self,
+        dout: &Matrix,
+        qkv: [&Matrix; 3],
+        out: &Matrix,
+        lse: &Matrix,
+        shape: &Heads,
+    ) -> [Matrix; 3] {
+        attention::backward(dout, qkv, out, lse, shape)
+    }
+
+    fn swiglu(&self, gate: &Matrix, up: &Matrix) -> Matrix {
+        let mut y = gate.like();
+        kernels::swiglu(&gate.data, &up.data, &mut y.data);
+        y
+    }
+
+    fn swiglu_backward(&self, dy: &Matrix, gate: &Matrix, up: &Matrix) -> [Matrix; 2] {
+        let (mut dgate, mut dup) = (gate.like(), up.like());
+        kernels::swiglu_backward(&dy.data, &gate.data, &up.data, &mut dgate.data, &mut dup.data);
+        [dgate, dup]
+    }
+
+    fn cross_entropy(&self, x: &Matrix, head: &Frozen, targets: &[u32], scale: Option<f32>) -> (f64, Option<Matrix>) {
+        let (width, words) = (head.columns, head.rows);
+        let mut dx = x.like();
+        // Equal blocks, as few as the limit on logits allows.
+        let blocks = x.rows.div_ceil((LOGITS / words).max(16)).max(1);
+        let rows = x.rows.div_ceil(blocks).max(1);
+        let mut logits = vec![0.0; rows * words];
+        let mut loss = 0.0;
+        let parts = x.data.chunks(rows * width).zip(dx.data.chunks_mut(rows * width)).zip(targets.chunks(rows));
+        for ((x, dx), targets) in parts {
+            let logits = &mut logits[..targets.len() * words];
+            let x = View::new(x, targets.len(), width);
+            with_numbers!(head, numbers => {
+                let head = View::new(numbers, words, width);
+                product(1.0, x, head.transposed(), Target { data: &mut *logits, stride: words, add: false });
+                loss += kernels::cross_entropy(logits, words, targets, scale.unwrap_or(0.0));
+                if scale.is_some() {
+                    let logits = View::new(logits, targets.len(), words);
+                    product(1.0, logits, head, Target { data: dx, stride: width, add: false });
+                }
+            });
+        }
+        (loss, scale.map(|_| dx))
+    }
+}
+
+/// x·b; a few rows (as when text is generated) go through a kernel that reads the weights once and packs nothing.
+fn multiply<B: Element>(x: &Matrix, b: View<B>, target: Target) {
+    if x.rows <= 2 && b.is_transposed() {
+        kernels::rows_times_transposed(x, b.data(), target);
+    } else {
+        product(1.0, x.view(), b, target);
+    }
+}

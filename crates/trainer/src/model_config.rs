@@ -1,0 +1,146 @@
+//! config.json: which architecture, how large.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::TrainError;
+use crate::engine::Angles;
+use crate::files;
+
+/// Architectures that share the decoder layer built here.
+const SUPPORTED: [&str; 3] = ["Qwen2ForCausalLM", "Qwen3ForCausalLM", "LlamaForCausalLM"];
+
+#[derive(Clone, Debug)]
+pub struct ModelConfig {
+    pub hidden: usize,
+    pub intermediate: usize,
+    pub layers: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_size: usize,
+    pub vocab: usize,
+    pub eps: f32,
+    /// The output layer is the embedding.
+    pub tied: bool,
+    /// Queries and keys are normalised head by head (Qwen3).
+    pub head_norm: bool,
+    pub rope: Rope,
+}
+
+/// Rotary position embedding.
+#[derive(Clone, Debug)]
+pub struct Rope {
+    /// Angle per position of each pair of numbers in a head.
+    frequencies: Vec<f32>,
+}
+
+impl ModelConfig {
+    pub fn read(dir: &Path) -> Result<Self, TrainError> {
+        let path = dir.join("config.json");
+        let json: Value = files::read_json(&path, "model_dir has to be a Hugging Face model folder. Check the path")?;
+        Self::parse(&json, &path)
+    }
+
+    fn parse(json: &Value, path: &Path) -> Result<Self, TrainError> {
+        let architecture = json["architectures"][0].as_str().unwrap_or("none");
+        if !SUPPORTED.contains(&architecture) {
+            let (found, supported) = (architecture.into(), SUPPORTED.join(", "));
+            return Err(TrainError::UnsupportedArchitecture { found, supported });
+        }
+        let unsupported =
+            |feature: String, hint| -> Result<(), TrainError> { Err(TrainError::UnsupportedFeature { feature, hint }) };
+        if !json["quantization_config"].is_null() {
+            unsupported("quantised weights".into(), "Use the same model in bf16 or f16")?;
+        }
+        if let Some(activation) = json["hidden_act"].as_str().filter(|a| *a != "silu") {
+            unsupported(format!("the activation {activation:?}"), "Use a model with silu")?;
+        }
+        if json["use_sliding_window"] == true {
+            unsupported("sliding-window attention".into(), "Use a model without it")?;
+        }
+        let positive = |key: &str| match json[key].as_u64() {
+            Some(n) if n > 0 => Ok(n as usize),
+            _ => Err(TrainError::bad_file(path, format!("{key} has to be a whole number above 0, is {}", json[key]))),
+        };
+        let (hidden, heads) = (positive("hidden_size")?, positive("num_attention_heads")?);
+        let or = |key: &str, other: usize| if json[key].is_null() { Ok(other) } else { positive(key) };
+        let kv_heads = or("num_key_value_heads", heads)?;
+        let head_size = or("head_dim", hidden / heads)?;
+        if heads % kv_heads != 0 || head_size == 0 || head_size % 2 != 0 {
+            let reason = format!("{heads} heads of {head_size} numbers do not go with {kv_heads} key and value heads");
+            return Err(TrainError::bad_file(path, reason));
+        }
+        Ok(Self {
+            hidden,
+            intermediate: positive("intermediate_size")?,
+            layers: positive("num_hidden_layers")?,
+            heads,
+            kv_heads,
+            head_size,
+            vocab: positive("vocab_size")?,
+            eps: json["rms_norm_eps"].as_f64().unwrap_or(1e-6) as f32,
+            tied: json["tie_word_embeddings"].as_bool().unwrap_or(false),
+            head_norm: architecture == "Qwen3ForCausalLM",
+            rope: Rope::parse(json, head_size, path)?,
+        })
+    }
+}
+
+impl Rope {
+    /// transformers 5 writes everything to `rope_parameters`; before, it was `rope_theta` and `rope_scaling`.
+    fn parse(json: &Value, head_size: usize, path: &Path) -> Result<Self, TrainError> {
+        let new = &json["rope_parameters"];
+        let scaling = if new.is_object() { new } else { &json["rope_scaling"] };
+        let theta = new["rope_theta"].as_f64().or(json["rope_theta"].as_f64()).unwrap_or(10_000.0) as f32;
+        let partial = new["partial_rotary_factor"].as_f64().or(json["partial_rotary_factor"].as_f64()).unwrap_or(1.0);
+        let kind = scaling["rope_type"].as_str().or(scaling["type"].as_str()).unwrap_or("default");
+        let number = |key: &str| {
+            let number = scaling[key].as_f64().filter(|n| *n > 0.0).map(|n| n as f32);
+            number.ok_or_else(|| TrainError::bad_file(path, format!("{kind} rope scaling needs {key} above 0")))
+        };
+        let plain = (0..head_size / 2).map(|i| 1.0 / theta.powf(2.0 * i as f32 / head_size as f32));
+        let frequencies = match kind {
+            _ if partial != 1.0 => None,
+            "default" => Some(plain.collect()),
+            "linear" => {
+                let factor = number("factor")?;
+                Some(plain.map(|f| f / factor).collect())
+            }
+            "llama3" => {
+                let (factor, low, high) = (number("factor")?, number("low_freq_factor")?, number("high_freq_factor")?);
+                let context = number("original_max_position_embeddings")?;
+                let scale = move |f: f32| {
+                    let wave = std::f32::consts::TAU / f;
+                    if wave < context / high {
+                        f
+                    } else if wave > context / low {
+                        f / factor
+                    } else {
+                        let smooth = (context / wave - low) / (high - low);
+                        (1.0 - smooth) * f / factor + smooth * f
+                    }
+                };
+                Some(plain.map(scale).collect())
+            }
+            _ => None,
+        };
+        let frequencies = frequencies.ok_or_else(|| TrainError::UnsupportedFeature {
+            feature: format!("the position embedding {kind:?} (rotated share {partial})"),
+            hint: "Use a model with rope scaling default, linear or llama3",
+        })?;
+        Ok(Self { frequencies })
+    }
+
+    pub fn angles(&self, positions: impl Iterator<Item = usize>) -> Angles {
+        let (mut cos, mut sin) = (Vec::new(), Vec::new());
+        for position in positions {
+            for frequency in &self.frequencies {
+                let (s, c) = (position as f32 * frequency).sin_cos();
+                cos.push(c);
+                sin.push(s);
+            }
+        }
+        Angles { half: self.frequencies.len(), cos, sin }
+    }
+}
