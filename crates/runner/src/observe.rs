@@ -1,0 +1,68 @@
+use std::io;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::files::{self, Claim};
+use crate::{End, ExitRecord, ProcessIdentity, RunningRecord};
+
+/// Where an attempt stands now.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Observed {
+    /// Nobody claimed it: launching it is right, and [`stop`](crate::stop) makes sure that nobody ever does.
+    NotStarted,
+    /// Claimed by a supervisor that lives and has not executed the task's program yet.
+    Starting,
+    Running(RunningRecord),
+    Ended(ExitRecord),
+    /// The supervisor was killed before it could record the end; `task` is set while the task's main process lives.
+    SupervisorLost {
+        task: Option<ProcessIdentity>,
+    },
+    /// The machine went down before the end was recorded.
+    Interrupted,
+}
+
+/// Reads where an attempt stands, at any time and from any process.
+pub fn observe(attempt_dir: &Path) -> io::Result<Observed> {
+    let claim = match files::read_claim(attempt_dir) {
+        // Claims appear whole; only a machine that went down leaves a damaged one.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(Observed::Interrupted),
+        claim => claim?,
+    };
+    let supervisor = match claim {
+        None => return Ok(Observed::NotStarted),
+        Some(Claim::Void { at }) => return Ok(Observed::Ended(never_started(at))),
+        Some(Claim::Supervisor(supervisor)) => supervisor,
+    };
+    if !supervisor.is_of_this_boot()? {
+        let recorded = files::read_exit(attempt_dir).ok().flatten();
+        let recorded = recorded.or_else(|| files::read_unpublished_exit(attempt_dir));
+        return Ok(recorded.map_or(Observed::Interrupted, Observed::Ended));
+    }
+    // Whether it lives is asked before its records are read: a dead one does not add to them.
+    let alive = supervisor.open()?.is_some();
+    if let Some(record) = files::read_exit(attempt_dir)? {
+        return Ok(Observed::Ended(record));
+    }
+    if alive {
+        return Ok(files::read_running(attempt_dir)?.map_or(Observed::Starting, Observed::Running));
+    }
+    if let Some(record) = files::read_unpublished_exit(attempt_dir) {
+        return Ok(Observed::Ended(record));
+    }
+    let task = files::read_spawned(attempt_dir)?.map(|record| record.task);
+    let alive = task.as_ref().map(ProcessIdentity::open).transpose()?.flatten().is_some();
+    Ok(Observed::SupervisorLost { task: task.filter(|_| alive) })
+}
+
+fn never_started(at: Timestamp) -> ExitRecord {
+    ExitRecord {
+        end: End::Cancelled { exit: None },
+        started_at: at,
+        ended_at: at,
+        seconds: 0.0,
+        lost_log_bytes: 0,
+        supervisor_lost: false,
+    }
+}

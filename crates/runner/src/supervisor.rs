@@ -1,0 +1,367 @@
+//! The supervisor: one small process with one thread that owns an attempt's process tree.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+
+use crate::files::{self, Claim, PreparedExit};
+use crate::log_cap::LogCap;
+use crate::{Answer, End, Exit, ExitRecord, LaunchSpec, ProcessIdentity, RunningRecord, process, sys};
+
+/// In the environment of the task and all that it starts: its attempt folder. The way to find processes that left the
+/// tree when there is no supervisor to ask.
+pub(crate) const ATTEMPT_VARIABLE: &str = "SAGE_ATTEMPT";
+
+/// Tells a supervisor to skip the grace.
+pub(crate) const KILL_NOW: Signal = Signal::USR1;
+
+/// The most that processes left behind by the task's main process get to end after SIGTERM.
+const STRAGGLER_GRACE: Duration = Duration::from_secs(5);
+
+/// Time between two rounds of SIGKILL, doubled up to a second: a process may fork while the tree is walked, and one
+/// that hangs in a driver cannot be killed at all.
+const KILL_INTERVAL: Duration = Duration::from_millis(10);
+
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
+
+/// Body of the hidden `sage supervise`. Call it first thing in `main`, before there is a second thread or an open file.
+///
+/// Reads one [`LaunchSpec`] as JSON from stdin, answers on stdout with one line whether it took the attempt, and runs
+/// it to the end. Without a spec (the studio ended before it needed this one) it ends quietly.
+pub fn supervise() -> ExitCode {
+    // SAFETY: nothing was opened or started yet.
+    if unsafe { sys::detach() }.is_err() {
+        return ExitCode::FAILURE;
+    }
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&Answer::Refused(error.to_string()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> io::Result<()> {
+    let identity = ProcessIdentity::current()?;
+    let oom_score = lower_oom_score();
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+
+    let mut spec = Vec::new();
+    io::stdin().read_to_end(&mut spec)?;
+    if spec.is_empty() {
+        return Ok(());
+    }
+    let spec: LaunchSpec = serde_json::from_slice(&spec)?;
+    // From here on a stop is kept until the task runs.
+    let signals = sys::signals_as_file()?;
+    let log = open_log(&spec)?;
+    let Some(exit_record) = claim(&spec.attempt_dir, &identity)? else {
+        say(&Answer::AlreadyClaimed);
+        return Ok(());
+    };
+    say(&Answer::Claimed);
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+
+    let started = Instant::now();
+    let started_at = Timestamp::now();
+    let launched = spawn(&spec, &log, identity, started_at, oom_score);
+    let lost_log_bytes = log.lost();
+    let (end, ended_at, seconds, lost_log_bytes) = match launched {
+        Ok(task) => Attempt::new(&spec, signals, log, task, started).run_to_end()?,
+        Err(message) => {
+            (End::ExecFailed { message }, Timestamp::now(), started.elapsed().as_secs_f64(), lost_log_bytes)
+        }
+    };
+    let record = ExitRecord { end, started_at, ended_at, seconds, lost_log_bytes, supervisor_lost: false };
+    files::publish_exit(&spec.attempt_dir, &exit_record, &record)
+}
+
+fn say(answer: &Answer) {
+    // Nobody may be listening any more; the claim counts, not the answer.
+    let _ = serde_json::to_vec(answer).map(|line| io::stdout().write_all(&line));
+    let _ = io::stdout().write_all(b"\n");
+}
+
+fn open_log(spec: &LaunchSpec) -> io::Result<LogCap> {
+    let said = |error: io::Error| io::Error::new(error.kind(), format!("log {}: {error}", spec.log.display()));
+    if let Some(parent) = spec.log.parent() {
+        fs::create_dir_all(parent).map_err(said)?;
+    }
+    LogCap::open(&spec.log, spec.log_cap).map_err(said)
+}
+
+/// `None`: the attempt is somebody else's.
+fn claim(dir: &Path, identity: &ProcessIdentity) -> io::Result<Option<File>> {
+    let said = |error: io::Error| io::Error::new(error.kind(), format!("attempt folder {}: {error}", dir.display()));
+    fs::create_dir_all(dir).map_err(said)?;
+    let exit_record = PreparedExit::new(dir).map_err(said)?;
+    match files::claim(dir, &Claim::Supervisor(identity.clone())) {
+        Ok(true) => Ok(Some(exit_record.keep(dir)?)),
+        Ok(false) => {
+            exit_record.discard();
+            Ok(None)
+        }
+        Err(error) => {
+            exit_record.discard();
+            Err(said(error))
+        }
+    }
+}
+
+/// Makes the kernel prefer others when memory runs out. Returns the score that the task should have instead.
+fn lower_oom_score() -> Option<String> {
+    let inherited = fs::read_to_string(OOM_SCORE).ok()?;
+    fs::write(OOM_SCORE, "-900").ok()?;
+    Some(inherited)
+}
+
+/// Returns when the task's program was executed, or with the reason why it was not.
+fn spawn(
+    spec: &LaunchSpec,
+    log: &LogCap,
+    supervisor: ProcessIdentity,
+    started_at: Timestamp,
+    oom_score: Option<String>,
+) -> Result<Pid, String> {
+    let (program, arguments) = spec.argv.split_first().ok_or("the command is empty")?;
+    let output = || log.file().try_clone().map_err(|error| error.to_string());
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(&spec.cwd).stdin(Stdio::null()).stdout(output()?).stderr(output()?);
+    for (variable, value) in &spec.env {
+        match value {
+            Some(value) => command.env(variable, value),
+            None => command.env_remove(variable),
+        };
+    }
+    command.env(ATTEMPT_VARIABLE, &spec.attempt_dir);
+
+    let dir = spec.attempt_dir.clone();
+    let grace = spec.grace;
+    let parent = rustix::process::getpid();
+    let last_steps = move || {
+        rustix::process::setsid()?;
+        sys::reset_signal_actions();
+        if let Some(score) = &oom_score {
+            fs::write(OOM_SCORE, score)?;
+        }
+        let task = ProcessIdentity::current()?;
+        files::write_spawned(&dir, &RunningRecord { supervisor: supervisor.clone(), task, started_at, grace })?;
+        // A supervisor killed until now leaves a record of a task that never runs; killed from now on, of one that does.
+        if rustix::process::getppid() != Some(parent) {
+            return Err(Errno::SRCH.into());
+        }
+        Ok(())
+    };
+    // SAFETY: this process has one thread, so its copy may allocate and open files.
+    unsafe { command.pre_exec(last_steps) };
+
+    let child = command.spawn().map_err(|error| launch_problem(spec, program, &error))?;
+    // Readers find the record under its first name too, so a failure here loses nothing.
+    let _ = files::publish_running(&spec.attempt_dir);
+    Ok(Pid::from_child(&child))
+}
+
+/// Says which step failed; all of them report nothing but an errno.
+fn launch_problem(spec: &LaunchSpec, program: &str, error: &io::Error) -> String {
+    let problem = if files::was_spawned(&spec.attempt_dir) {
+        format!("{program}: {error}")
+    } else if let Err(error) = rustix::process::chdir(&spec.cwd) {
+        format!("the working folder {} cannot be entered: {error}", spec.cwd.display())
+    } else {
+        format!("the attempt folder {} cannot be written: {error}", spec.attempt_dir.display())
+    };
+    let _ = rustix::process::chdir("/");
+    // The record has a fixed size.
+    problem.chars().take(500).collect()
+}
+
+/// Why the supervisor ends the task.
+#[derive(Clone, Copy, PartialEq)]
+enum Cause {
+    Cancel,
+    TimeLimit,
+}
+
+/// The attempt while it runs.
+struct Attempt<'a> {
+    spec: &'a LaunchSpec,
+    signals: OwnedFd,
+    log: LogCap,
+    task: Pid,
+    started: Instant,
+    time_limit: Option<Instant>,
+    oom_kills: Option<u64>,
+    cause: Option<Cause>,
+    kill_at: Option<Instant>,
+    kill_interval: Duration,
+    /// Of the task's main process; the attempt goes on while any of its descendants lives.
+    ended: Option<Ended>,
+}
+
+struct Ended {
+    exit: Exit,
+    at: Timestamp,
+    seconds: f64,
+}
+
+impl Attempt<'_> {
+    fn new(spec: &LaunchSpec, signals: OwnedFd, mut log: LogCap, task: Pid, started: Instant) -> Attempt<'_> {
+        log.watch(started);
+        Attempt {
+            spec,
+            signals,
+            log,
+            task,
+            started,
+            time_limit: spec.time_limit.and_then(|limit| started.checked_add(limit)),
+            oom_kills: oom_kills(),
+            cause: None,
+            kill_at: None,
+            kill_interval: KILL_INTERVAL,
+            ended: None,
+        }
+    }
+
+    fn run_to_end(mut self) -> io::Result<(End, Timestamp, f64, u64)> {
+        let mut requests = Vec::new();
+        loop {
+            // Reaped first: a task that ended before the request was handled was not ended by it.
+            if let Some(ended) = self.reap()? {
+                self.log.enforce();
+                return Ok((self.end(ended.exit), ended.at, ended.seconds, self.log.lost()));
+            }
+            let now = Instant::now();
+            for signal in requests.drain(..) {
+                self.handle(signal, now);
+            }
+            self.keep_times(now);
+            requests = self.sleep()?;
+        }
+    }
+
+    /// Returns how the main process ended once no descendant is left.
+    fn reap(&mut self) -> io::Result<Option<Ended>> {
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) if pid == self.task => {
+                    let seconds = self.started.elapsed().as_secs_f64();
+                    self.ended = Exit::from_status(status).map(|exit| Ended { exit, at: Timestamp::now(), seconds });
+                }
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                // Orphans of the tree become children of the subreaper, so no children means no tree.
+                Err(Errno::CHILD) => return Ok(self.ended.take()),
+                Ok(None) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if self.ended.is_some() && self.kill_at.is_none() {
+            self.signal_tree(Signal::TERM);
+            self.kill_at = Instant::now().checked_add(self.spec.grace.min(STRAGGLER_GRACE));
+        }
+        Ok(None)
+    }
+
+    fn handle(&mut self, signal: i32, now: Instant) {
+        if signal == KILL_NOW.as_raw() {
+            self.stop(Cause::Cancel, now);
+            self.kill_at = Some(now);
+        } else if signal == Signal::TERM.as_raw() {
+            self.stop(Cause::Cancel, now);
+        }
+    }
+
+    /// The first cause counts.
+    fn stop(&mut self, cause: Cause, now: Instant) {
+        if self.ended.is_some() || self.cause.is_some() {
+            return;
+        }
+        self.cause = Some(cause);
+        self.kill_at = now.checked_add(self.spec.grace);
+        let _ = rustix::process::kill_process_group(self.task, Signal::TERM);
+        // A stopped process would only see it when continued.
+        let _ = rustix::process::kill_process_group(self.task, Signal::CONT);
+    }
+
+    fn keep_times(&mut self, now: Instant) {
+        if self.time_limit.is_some_and(|limit| now >= limit) {
+            self.time_limit = None;
+            self.stop(Cause::TimeLimit, now);
+        }
+        if self.kill_at.is_some_and(|at| now >= at) {
+            self.signal_tree(Signal::KILL);
+            self.kill_at = Some(now + self.kill_interval);
+            self.kill_interval = (self.kill_interval * 2).min(Duration::from_secs(1));
+        }
+        if self.log.next_look().is_some_and(|at| now >= at) {
+            self.log.look(now, &self.spec.log);
+        }
+    }
+
+    /// Until a signal comes, the log is written to or something is due. Returns the signals.
+    fn sleep(&mut self) -> io::Result<Vec<i32>> {
+        let due = [self.time_limit, self.kill_at, self.log.next_look()].into_iter().flatten().min();
+        let timeout = due.map(|due| {
+            let left = due.saturating_duration_since(Instant::now());
+            Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }
+        });
+        let mut waited = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        waited.extend(self.log.fd().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        match poll(&mut waited, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let log_written = waited.get(1).is_some_and(|log| !log.revents().is_empty());
+        if log_written {
+            self.log.written(Instant::now());
+        }
+        Ok(sys::read_signals(&self.signals))
+    }
+
+    fn signal_tree(&self, signal: Signal) {
+        // Its number stays taken until it is reaped, so this cannot meet a stranger.
+        if self.ended.is_none() {
+            let _ = rustix::process::kill_process_group(self.task, signal);
+        }
+        for process in process::descendants(std::process::id()).unwrap_or_default() {
+            process.signal(signal);
+        }
+    }
+
+    fn end(&self, exit: Exit) -> End {
+        match self.cause {
+            Some(Cause::Cancel) => End::Cancelled { exit: Some(exit) },
+            Some(Cause::TimeLimit) => End::TimedOut { exit },
+            None if was_killed(exit) && self.oom_kills < oom_kills() => End::OutOfHostMemory,
+            None => exit.into(),
+        }
+    }
+}
+
+/// By SIGKILL, directly or below a shell.
+fn was_killed(exit: Exit) -> bool {
+    matches!(exit, Exit::Signal(libc::SIGKILL)) || matches!(exit, Exit::Code(code) if code == 128 + libc::SIGKILL)
+}
+
+/// Processes the kernel has killed for memory since boot, in any cgroup.
+fn oom_kills() -> Option<u64> {
+    let counters = fs::read_to_string("/proc/vmstat").ok()?;
+    counters.lines().find_map(|line| line.strip_prefix("oom_kill "))?.parse().ok()
+}
+
+impl Exit {
+    pub(crate) fn from_status(status: WaitStatus) -> Option<Exit> {
+        status.exit_status().map(Exit::Code).or_else(|| status.terminating_signal().map(Exit::Signal))
+    }
+}

@@ -1,0 +1,101 @@
+//! The few system calls that rustix leaves to libc.
+
+use std::io;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+
+use rustix::ioctl::{self, Updater, opcode};
+
+use crate::Exit;
+
+/// Leaves the studio: belongs to nobody, has no terminal, holds no file but the standard three.
+///
+/// # Safety
+/// The process has one thread, and no value in it owns a file descriptor.
+pub(crate) unsafe fn detach() -> io::Result<()> {
+    // SAFETY: no value owns one of these descriptors, says the caller. An old kernel without the call is no harm: the
+    // studio opens everything close-on-exec.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+    // SAFETY: with one thread, the child may do anything.
+    unsafe { fork_and_end_parent()? };
+    rustix::process::setsid()?;
+    // Not a session leader any more, so it can never get a terminal.
+    // SAFETY: as above.
+    unsafe { fork_and_end_parent()? };
+    rustix::process::chdir("/")?;
+    Ok(())
+}
+
+/// # Safety
+/// The process has one thread.
+unsafe fn fork_and_end_parent() -> io::Result<()> {
+    // SAFETY: with one thread, no lock can be left held in the child.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(()),
+        // SAFETY: ends the process without running exit handlers, which are the child's now.
+        _ => unsafe { libc::_exit(0) },
+    }
+}
+
+/// Blocks every signal and returns a descriptor to read them from.
+pub(crate) fn signals_as_file() -> io::Result<OwnedFd> {
+    // SAFETY: the set is initialised by sigfillset before use; signalfd returns a new descriptor or -1.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigfillset(&mut set);
+        if libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        match libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd)),
+        }
+    }
+}
+
+/// The numbers of the signals that came since last time.
+pub(crate) fn read_signals(file: &OwnedFd) -> Vec<i32> {
+    const SIZE: usize = size_of::<libc::signalfd_siginfo>();
+    let mut signals = Vec::new();
+    let mut info = [0u8; SIZE];
+    while rustix::io::read(file, &mut info) == Ok(SIZE) {
+        // The number is the first field.
+        signals.push(i32::from_ne_bytes([info[0], info[1], info[2], info[3]]));
+    }
+    signals
+}
+
+/// Gives every signal its default action, whatever the studio was started with (`nohup`, a shell's `&`).
+pub(crate) fn reset_signal_actions() {
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL runs no code of ours; numbers that cannot be set are refused by the call.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// How a process ended that was not our child, once it was reaped; `None` where the kernel does not tell (before 6.15).
+pub(crate) fn exit_of_stranger(pidfd: impl AsFd) -> Option<Exit> {
+    /// `struct pidfd_info` in its first version, which every later kernel accepts.
+    #[repr(C)]
+    #[derive(Default)]
+    struct PidfdInfo {
+        mask: u64,
+        cgroup_id: u64,
+        ids: [u32; 11],
+        exit_code: i32,
+    }
+    const PIDFD_INFO_EXIT: u64 = 1 << 3;
+    const PIDFD_GET_INFO: ioctl::Opcode = opcode::read_write::<PidfdInfo>(0xFF, 11);
+
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    // SAFETY: the opcode carries the size of this struct, and the kernel writes no more than that.
+    unsafe { ioctl::ioctl(pidfd, Updater::<PIDFD_GET_INFO, PidfdInfo>::new(&mut info)) }.ok()?;
+    let status = info.exit_code;
+    if info.mask & PIDFD_INFO_EXIT == 0 {
+        None
+    } else if libc::WIFSIGNALED(status) {
+        Some(Exit::Signal(libc::WTERMSIG(status)))
+    } else {
+        Some(Exit::Code(libc::WEXITSTATUS(status)))
+    }
+}

@@ -1,0 +1,159 @@
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::timeout;
+
+use crate::files::{self, Claim};
+use crate::watch::FolderWatch;
+use crate::{Exit, ExitRecord, Observed, ProcessIdentity, RunningRecord, observe, stop, sys};
+
+/// How long an ended task may wait to be reaped by the process that took it over; longer means that it never will be.
+const REAPING: Duration = Duration::from_secs(2);
+
+/// What [`wait_started`] waits for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Started {
+    /// The program was executed.
+    Running(RunningRecord),
+    /// It could not be, or the attempt ended before anybody looked.
+    Over(AttemptEnd),
+}
+
+/// How an attempt is over.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AttemptEnd {
+    Ended(ExitRecord),
+    /// The supervisor was killed and nobody saw how the task ended.
+    SupervisorLost,
+    /// The machine went down meanwhile.
+    Interrupted,
+}
+
+/// Waits until the task's program was executed or never will be. The attempt has to be launched before.
+pub async fn wait_started(attempt_dir: &Path) -> io::Result<Started> {
+    let watch = FolderWatch::new(attempt_dir, None)?;
+    loop {
+        let over = match observe(attempt_dir)? {
+            Observed::NotStarted => {
+                watch.changed().await;
+                continue;
+            }
+            Observed::Starting => {
+                if let Some(supervisor) = open_supervisor(attempt_dir)? {
+                    tokio::select! {
+                        () = watch.changed() => {}
+                        ended = ended(supervisor) => ended?,
+                    }
+                }
+                continue;
+            }
+            Observed::Running(record) => return Ok(Started::Running(record)),
+            // The task runs, and only its record did not get its last name.
+            Observed::SupervisorLost { task: Some(_) } => match files::read_spawned(attempt_dir)? {
+                Some(record) => return Ok(Started::Running(record)),
+                None => AttemptEnd::SupervisorLost,
+            },
+            Observed::Ended(record) => AttemptEnd::Ended(record),
+            Observed::SupervisorLost { task: None } => AttemptEnd::SupervisorLost,
+            Observed::Interrupted => AttemptEnd::Interrupted,
+        };
+        return Ok(Started::Over(over));
+    }
+}
+
+/// Waits until the attempt is over. The attempt has to be launched before.
+///
+/// Resolves as soon as the supervisor is gone. If that was killed, waits for the task itself, asks the kernel how it
+/// ended, ends what it left behind, and records all that in the supervisor's stead.
+pub async fn wait_end(attempt_dir: &Path) -> io::Result<AttemptEnd> {
+    // The kernel tells how the task ended only to those who held it before it was reaped.
+    let mut task = None;
+    loop {
+        match observe(attempt_dir)? {
+            Observed::NotStarted | Observed::Starting => match wait_started(attempt_dir).await? {
+                Started::Running(_) => {}
+                Started::Over(end) => return Ok(end),
+            },
+            Observed::Running(record) => {
+                task = record.task.open()?.or(task);
+                if let Some(supervisor) = open_supervisor(attempt_dir)? {
+                    ended(supervisor).await?;
+                }
+            }
+            Observed::Ended(record) => return Ok(AttemptEnd::Ended(record)),
+            Observed::Interrupted => return Ok(AttemptEnd::Interrupted),
+            Observed::SupervisorLost { task: alive } => {
+                let held = alive.as_ref().map(ProcessIdentity::open).transpose()?.flatten().or(task.take());
+                return end_without_supervisor(attempt_dir, held).await;
+            }
+        }
+    }
+}
+
+async fn end_without_supervisor(attempt_dir: &Path, task: Option<OwnedFd>) -> io::Result<AttemptEnd> {
+    let exit = match task {
+        Some(task) => exit_of(task).await?,
+        None => None,
+    };
+    for left in stop::left_behind(attempt_dir)? {
+        left.signal(rustix::process::Signal::KILL);
+        if let Some(pidfd) = left.open()? {
+            ended(pidfd).await?;
+        }
+    }
+    let Some((exit, record)) = exit.zip(files::read_spawned(attempt_dir)?) else {
+        return Ok(AttemptEnd::SupervisorLost);
+    };
+    let ended_at = Timestamp::now();
+    let record = ExitRecord {
+        end: exit.into(),
+        started_at: record.started_at,
+        ended_at,
+        seconds: ended_at.duration_since(record.started_at).as_secs_f64().max(0.0),
+        lost_log_bytes: 0,
+        supervisor_lost: true,
+    };
+    files::write_exit(attempt_dir, &record)?;
+    Ok(AttemptEnd::Ended(record))
+}
+
+fn open_supervisor(attempt_dir: &Path) -> io::Result<Option<OwnedFd>> {
+    match files::read_claim(attempt_dir)? {
+        Some(Claim::Supervisor(supervisor)) => supervisor.open(),
+        _ => Ok(None),
+    }
+}
+
+/// Resolves when the process of this pidfd has ended.
+async fn ended(pidfd: OwnedFd) -> io::Result<()> {
+    register(pidfd)?.readable().await?.retain_ready();
+    Ok(())
+}
+
+fn register(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is open, and the same, for as long as it lives; the `AsyncFd` owns it.
+    Ok(unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?)
+}
+
+/// Waits for the end of a process that is not our child. `None`: the kernel does not tell.
+async fn exit_of(pidfd: OwnedFd) -> io::Result<Option<Exit>> {
+    let pidfd = register(pidfd)?;
+    pidfd.readable().await?.retain_ready();
+    // It tells only once the process was reaped, which is when the pidfd hangs up.
+    let reaped = async {
+        loop {
+            let mut ready = pidfd.readable().await?;
+            if ready.ready().is_read_closed() {
+                return io::Result::Ok(());
+            }
+            ready.clear_ready();
+        }
+    };
+    let _ = timeout(REAPING, reaped).await;
+    Ok(sys::exit_of_stranger(pidfd.get_ref()))
+}
