@@ -390,3 +390,6 @@ impl<E: Engine> Linear<E> {
         Some(dlow)
     }
 }
+
+#[cfg(test)]
+mod tests;
