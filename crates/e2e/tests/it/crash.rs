@@ -1,0 +1,133 @@
+//! The studio dies at any moment; the trainings do not notice, and nothing that was answered is lost.
+
+use std::{fs, thread, time::Duration};
+
+use client::testing::{Options, Studio, wait_for};
+
+use crate::support::{PATIENCE, fine_tune, path, script, tiny, wait_status, wait_until};
+
+/// Xorshift: the same moments in every run.
+struct Moments(u64);
+
+impl Moments {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below
+    }
+}
+
+#[test]
+fn killed_twenty_times_at_random_moments() {
+    let mut studio = Studio::start_with(Options::default().env("SAGE_GPU_MOCK_COUNT", "2"));
+    let mut moments = Moments(0x5a6e);
+    let long = studio.client().submit(&fine_tune(&tiny(&studio), 1_000_000)).unwrap().task_id;
+    let started = wait_status(&studio.client(), &long, "training").attempt.unwrap();
+
+    let starts = studio.home().root().join("starts");
+    let mut accepted = Vec::new();
+    for _ in 0..20 {
+        let client = studio.client();
+        for _ in 0..moments.next(4) {
+            let seconds = moments.next(200) as f64 / 1000.0;
+            let task = script(&studio, &format!("echo $SAGE_TASK_ID >> {}; sleep {seconds}", starts.display()));
+            accepted.push(client.submit(&task).unwrap().task_id);
+        }
+        // The planned failure itself, at a random moment.
+        thread::sleep(Duration::from_millis(moments.next(120)));
+        studio.kill();
+        studio.launch();
+
+        let client = studio.client();
+        let now = client.task(&long).unwrap();
+        assert_eq!(now.status, "training");
+        assert_eq!(now.attempt.as_ref().unwrap().number, 1);
+        for id in &accepted {
+            client.task(id).unwrap_or_else(|error| panic!("{id} was answered and is lost: {error}"));
+        }
+    }
+
+    let client = studio.client();
+    let log = fs::read_to_string(studio.home().log()).unwrap();
+    let adoptions = log.lines().filter(|line| line.contains(&format!("重新接管任务: {long}"))).count();
+    assert_eq!(adoptions, 20, "{log}");
+    let adopted = wait_until(&client, &long, "to have its pid again", |task| {
+        task.attempt.as_ref().is_some_and(|attempt| attempt.pid.is_some())
+    });
+    assert_eq!(adopted.attempt.unwrap().pid, started.pid, "the very same process trains on");
+    let step = client.task(&long).unwrap().progress.step;
+    wait_until(&client, &long, "to go on", |task| task.progress.step > step);
+
+    for id in &accepted {
+        wait_status(&client, id, "completed");
+        let launches = path(&client, id).iter().filter(|state| *state == "preparing").count();
+        assert_eq!(launches, 1, "{id} was launched once: {:?}", path(&client, id));
+    }
+    let mut ran: Vec<String> = fs::read_to_string(&starts).unwrap().lines().map(str::to_owned).collect();
+    ran.sort();
+    let mut expected = accepted.clone();
+    expected.sort();
+    assert_eq!(ran, expected, "each accepted task ran exactly once");
+
+    client.cancel(&long).unwrap();
+    assert_eq!(path(&client, &long), ["preparing", "training", "cancelled"]);
+    studio.stop();
+    wait_for("every process of this home to be gone", PATIENCE, || studio.processes().is_empty().then_some(()));
+}
+
+#[test]
+fn what_ends_while_the_studio_is_away_is_known_when_it_is_back() {
+    let mut studio = Studio::start_with(Options::default().env("SAGE_GPU_MOCK_COUNT", "3"));
+    let gate = "while [ ! -e go ]; do sleep 0.02; done";
+    let client = studio.client();
+    let submit = |text: String| client.submit(&script(&studio, &text)).unwrap().task_id;
+    let fine = submit(format!("{gate}; echo fine; touch fine"));
+    let bad = submit(format!("{gate}; echo bad luck; touch bad; exit 7"));
+    let long = submit("touch long; while [ ! -e end ]; do sleep 0.02; done".into());
+    let next = submit("true".into());
+    for id in [&fine, &bad, &long] {
+        wait_status(&client, id, "training");
+    }
+    let root = studio.home().root().to_owned();
+    studio.stop();
+    fs::write(root.join("go"), "").unwrap();
+    wait_for("both to end", PATIENCE, || (root.join("fine").exists() && root.join("bad").exists()).then_some(()));
+
+    studio.launch();
+    let client = studio.client();
+    wait_status(&client, &fine, "completed");
+    let failure = wait_status(&client, &bad, "failed").failure.unwrap();
+    assert!(failure.en.contains("exit code 7") && failure.en.contains("bad luck"), "{failure:?}");
+    wait_status(&client, &next, "completed");
+    assert_eq!(client.task(&long).unwrap().status, "training");
+    assert!(client.log(&fine, 0).unwrap().contains("fine"));
+
+    // A cancel that the studio could only just write down is carried out by the next one.
+    client.cancel(&long).unwrap();
+    studio.kill();
+    studio.launch();
+    assert_eq!(studio.client().task(&long).unwrap().status, "cancelled");
+    studio.stop();
+    wait_for("every process of this home to be gone", PATIENCE, || studio.processes().is_empty().then_some(()));
+}
+
+#[test]
+fn a_lost_supervisor_ends_the_task_with_a_reason_and_the_next_one_starts() {
+    let studio = Studio::start();
+    let client = studio.client();
+    let task = client.submit(&script(&studio, "while [ ! -e end ]; do sleep 0.02; done; exit 5")).unwrap().task_id;
+    let next = client.submit(&script(&studio, "true")).unwrap().task_id;
+    let pid = wait_status(&client, &task, "training").attempt.unwrap().pid.unwrap();
+    let parent = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let parent: i32 = parent.rsplit(')').next().unwrap().split_whitespace().nth(1).unwrap().parse().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(parent).unwrap(), rustix::process::Signal::KILL)
+        .unwrap();
+
+    assert_eq!(client.task(&next).unwrap().status, "queued", "the training lives and holds its device");
+    fs::write(studio.home().root().join("end"), "").unwrap();
+    let failure = wait_status(&client, &task, "failed").failure.unwrap();
+    // Newer kernels tell a stranger's exit code; on older ones it is said that nobody knows.
+    assert!(["exit-code", "supervisor-lost"].contains(&failure.code.as_str()), "{failure:?}");
+    wait_status(&client, &next, "completed");
+}

@@ -1,0 +1,7 @@
+//! The real `sage` in a temporary home, with real processes and real signals.
+
+mod crash;
+mod demo;
+mod queue;
+mod refusals;
+mod support;

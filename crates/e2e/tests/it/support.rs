@@ -1,0 +1,64 @@
+use std::{path::PathBuf, time::Duration};
+
+use api_types::{CommandRequest, FineTuneRequest, SubmitTask, TaskView};
+use client::{
+    Client,
+    testing::{Studio, wait_for},
+};
+
+/// More than any step of these tests needs on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A task that runs a shell script.
+pub fn script(studio: &Studio, script: &str) -> SubmitTask {
+    let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
+    let cwd = studio.home().root().display().to_string();
+    SubmitTask { command: Some(CommandRequest { argv, cwd, env: Default::default() }), ..SubmitTask::default() }
+}
+
+/// A task that runs until its `release` file appears, then ends with exit code 0.
+pub fn held_open(studio: &Studio, release: &str) -> SubmitTask {
+    script(studio, &format!("while [ ! -e {release} ]; do sleep 0.02; done"))
+}
+
+/// A tiny model and a small data set in the studio's home.
+pub fn tiny(studio: &Studio) -> (PathBuf, PathBuf) {
+    let model = studio.home().root().join("tiny");
+    let made = studio.command(["model", "make-tiny", &model.display().to_string()]).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let data = studio.home().root().join("data.jsonl");
+    let row = |n: u32| format!("{{\"instruction\": \"What is {n} times two?\", \"output\": \"It is {}.\"}}\n", 2 * n);
+    std::fs::write(&data, (1..=16).map(row).collect::<String>()).unwrap();
+    (model, data)
+}
+
+pub fn fine_tune((model, data): &(PathBuf, PathBuf), epochs: u32) -> SubmitTask {
+    let request = FineTuneRequest {
+        model_name: model.display().to_string(),
+        dataset_file: data.display().to_string(),
+        num_epochs: Some(epochs),
+        gradient_accumulation_steps: Some(1),
+        batch_size: Some(4),
+        max_length: Some(64),
+        ..FineTuneRequest::default()
+    };
+    SubmitTask { fine_tune: Some(request), ..SubmitTask::default() }
+}
+
+pub fn wait_until(client: &Client, id: &str, what: &str, ready: impl Fn(&TaskView) -> bool) -> TaskView {
+    wait_for(&format!("{id} {what}"), PATIENCE, || client.task(id).ok().filter(&ready))
+}
+
+pub fn wait_status(client: &Client, id: &str, status: &str) -> TaskView {
+    wait_for(&format!("{id} to be {status}"), PATIENCE, || {
+        let task = client.task(id).ok()?;
+        let over = ["completed", "failed", "cancelled"].contains(&task.status.as_str());
+        assert!(!over || task.status == status, "{id} should become {status}: {task:#?}");
+        (task.status == status).then_some(task)
+    })
+}
+
+/// The states a task went through, from its journal.
+pub fn path(client: &Client, id: &str) -> Vec<String> {
+    client.journal(id).unwrap().into_iter().map(|entry| entry.to).collect()
+}
