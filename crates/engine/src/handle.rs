@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use domain::{Home, Recipe, TaskId, Warning};
 use store::{Filter, Reader};
@@ -19,7 +19,7 @@ struct Shared {
     outbox: Outbox,
     reader: Arc<Reader>,
     options: Options,
-    detection: gpu::Worker,
+    detection: Mutex<gpu::Worker>,
 }
 
 /// A task to be: its recipe must have been validated.
@@ -43,7 +43,7 @@ pub struct Submitted {
 
 impl Handle {
     pub(crate) fn new(outbox: Outbox, reader: Arc<Reader>, options: Options, detection: gpu::Worker) -> Handle {
-        Handle { shared: Arc::new(Shared { outbox, reader, options, detection }) }
+        Handle { shared: Arc::new(Shared { outbox, reader, options, detection: Mutex::new(detection) }) }
     }
 
     /// Durable when it returns. The task then waits or is being launched.
@@ -98,7 +98,7 @@ impl Handle {
 
     /// Takes new readings soon instead of at the next interval.
     pub fn refresh_devices(&self) {
-        self.shared.detection.refresh();
+        self.shared.detection.lock().expect("refreshing does not panic").refresh();
     }
 
     /// Ends the loop after what it was told so far. Trainings go on.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{Attempt, DeviceId, Grant, Home, Inventory, StateKind, Task, TaskId, TaskState, WaitCause, WaitReason};
+use domain::{Attempt, DeviceId, Grant, Inventory, StateKind, Task, TaskId, TaskState, WaitCause, WaitReason};
 use jiff::Timestamp;
 use store::{Change, TaskRecord, Transition, Writer};
 
@@ -27,7 +27,6 @@ const QUEUE_EVENTS_EVERY: Duration = Duration::from_millis(100);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub struct Machine {
-    home: Home,
     settings: Settings,
     store: Writer,
     outbox: Outbox,
@@ -61,7 +60,6 @@ impl Machine {
         runtime: tokio::runtime::Handle,
     ) -> Result<Machine, EngineError> {
         let mut machine = Machine {
-            home: options.home.clone(),
             settings: options.settings.clone(),
             next_number: 0,
             executor: Executor::new(options, outbox.clone(), runtime),
@@ -109,7 +107,9 @@ impl Machine {
             let planned = self.plan(&mut turn);
             self.finish(turn, planned);
             if !goodbyes.is_empty() {
-                goodbyes.into_iter().for_each(|reply| drop(reply.send(())));
+                for reply in goodbyes {
+                    let _ = reply.send(());
+                }
                 return;
             }
         }
