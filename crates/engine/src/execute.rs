@@ -80,6 +80,8 @@ impl Executor {
     fn launch(&self, running: &RunningTask) {
         if let Err(message) = self.try_launch(running) {
             tracing::error!("could not launch {}: {message}", running.task.id);
+            // Whether a supervisor had taken it is unknown; this makes sure that it never starts.
+            self.stop(running.task.id, running.attempt.number, true);
             self.report(running, Fact::Ended(Outcome::Failed(Failure::LaunchFailed { message })));
         }
     }
