@@ -24,7 +24,7 @@ pub struct State {
     /// Examples of the epoch that were trained on.
     pub position: usize,
     /// Loss of the last step, nats per answer token.
-    pub loss: f64,
+    pub loss: Option<f64>,
     pub validation_loss: Option<f64>,
     /// What has to be the same for the numbers to be the same.
     pub identity: Identity,
@@ -72,6 +72,20 @@ pub fn write(config: &TrainConfig, adapter: &Adapter, adamw: &AdamW, state: &Sta
     Ok(path)
 }
 
+/// Drops the checkpoints of an earlier run, which would pass for this one's.
+pub fn start_afresh(config: &TrainConfig) -> Result<(), TrainError> {
+    drop_after(config, None)
+}
+
+fn drop_after(config: &TrainConfig, step: Option<u64>) -> Result<(), TrainError> {
+    for (found, path) in all(&folder(config))? {
+        if Some(found) > step {
+            remove(&path).map_err(|e| TrainError::write(path, e))?;
+        }
+    }
+    Ok(())
+}
+
 /// Puts the newest complete checkpoint's numbers in place; none if there is no checkpoint.
 pub fn resume(
     config: &TrainConfig,
@@ -85,6 +99,7 @@ pub fn resume(
             Ok((state, parameters, read)) => {
                 adapter.parameters = parameters;
                 *adamw = read;
+                drop_after(config, Some(state.step))?;
                 return Ok(Some(state));
             }
             Err(error @ TrainError::CheckpointMismatch { .. }) => return Err(error),
@@ -111,7 +126,6 @@ fn read(path: &Path, identity: &Identity, adapter: &Adapter) -> Result<(State, P
 impl Identity {
     fn difference(&self, now: &Self) -> Option<(&'static str, String, String)> {
         let pairs = [
-            ("data set", format!("{:x}", self.data), format!("{:x}", now.data)),
             ("seed", self.seed.to_string(), now.seed.to_string()),
             ("lora.rank", self.rank.to_string(), now.rank.to_string()),
             ("lora.alpha", self.alpha.to_string(), now.alpha.to_string()),
@@ -123,6 +137,7 @@ impl Identity {
                 now.gradient_accumulation_steps.to_string(),
             ),
             ("number of steps", self.total_steps.to_string(), now.total_steps.to_string()),
+            ("data set", format!("{:x}", self.data), format!("{:x}", now.data)),
         ];
         pairs.into_iter().find(|(_, there, now)| there != now)
     }

@@ -49,8 +49,8 @@ pub enum Event {
 pub struct Summary {
     /// Optimizer steps made in all, those before a resume included.
     pub steps: u64,
-    /// Loss of the last step made, in nats per answer token; NaN when there was none.
-    pub loss: f64,
+    /// Loss of the last step made, in nats per answer token.
+    pub loss: Option<f64>,
     /// Loss of the last validation.
     pub validation_loss: Option<f64>,
     /// Ended by `stop` before the last step; the newest checkpoint holds the state.

@@ -170,3 +170,6 @@ impl Batch {
         batch
     }
 }
+
+#[cfg(test)]
+mod tests;

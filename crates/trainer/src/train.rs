@@ -134,11 +134,14 @@ impl<'a, E: Engine> Run<'a, E> {
         files::create_dir(&checkpoint::folder(config))?;
         let found = match config.resume {
             true => checkpoint::resume(config, &identity, &mut adapter, &mut adamw)?,
-            false => None,
+            false => {
+                checkpoint::start_afresh(config)?;
+                None
+            }
         };
         let resumed_from = found.as_ref().map(|state| state.step);
         let state =
-            found.unwrap_or(State { step: 0, epoch: 0, position: 0, loss: f64::NAN, validation_loss: None, identity });
+            found.unwrap_or(State { step: 0, epoch: 0, position: 0, loss: None, validation_loss: None, identity });
         let model = Model::load(&engine, model_config, &Weights::of_model(&config.model_dir)?, &adapter)?;
         Ok(Self { engine, config, model, adapter, adamw, examples, held_out, dropped, state, resumed_from })
     }
@@ -183,7 +186,11 @@ impl<'a, E: Engine> Run<'a, E> {
         }
         let adapter = self.config.output_dir.clone();
         self.adapter.write(&adapter, &self.config.lora, &self.config.model_dir)?;
-        on_event(&Event::End { steps: self.state.step, loss: self.state.loss, adapter: adapter.clone() });
+        on_event(&Event::End {
+            steps: self.state.step,
+            loss: self.state.loss.expect("there is at least one step"),
+            adapter: adapter.clone(),
+        });
         Ok(self.summary(false, adapter))
     }
 
@@ -227,7 +234,7 @@ impl<'a, E: Engine> Run<'a, E> {
         let rate = optimizer::learning_rate(config, self.state.step, self.state.identity.total_steps);
         self.state.step += 1;
         self.adamw.step(&mut self.adapter, &gradients, self.state.step, rate, config.weight_decay);
-        self.state.loss = loss;
+        self.state.loss = Some(loss);
         self.state.position = end;
         if end == order.len() {
             self.state.position = 0;
