@@ -29,30 +29,60 @@ pub fn generate(
         let hint = "temperature has to be 0 or more, top_p above 0 and at most 1";
         return Err(TrainError::BadSetting { field, value: value.to_string(), hint });
     }
-    let engine = Cpu::new(None);
-    let model_config = ModelConfig::read(model_dir)?;
-    let encoder = Encoder::of_model(model_dir, model_config.vocab)?;
-    let adapter = match adapter {
-        Some(dir) => Adapter::read(dir, &model_config)?,
-        None => Adapter { scale: 1.0, modules: Vec::new(), parameters: Vec::new() },
-    };
-    let model = Model::load(&engine, model_config, &Weights::of_model(model_dir)?, &adapter)?;
-    let lora = adapter.upload(&engine);
-    let prompt = encoder.prompt(turns)?;
+    let loaded = Loaded::new(model_dir, adapter)?;
+    let prompt = loaded.encoder.prompt(turns)?;
     let mut rng = Rng::new(config.seed, 3);
-    let mut past = Past::new(&model);
+    let mut past = Past::new(&loaded.model);
     let mut answer = Vec::new();
     let mut next = prompt;
     while answer.len() < config.max_new_tokens && !next.is_empty() {
-        let logits = engine.run(|| past.extend(&engine, &model, &lora, &next));
+        let logits = loaded.engine.run(|| past.extend(&loaded, &next).data);
         let token = choose(&logits, config, &mut rng);
-        if encoder.is_end(token) {
+        if loaded.encoder.is_end(token) {
             break;
         }
         answer.push(token);
         next = vec![token];
     }
-    encoder.decode(&answer)
+    loaded.encoder.decode(&answer)
+}
+
+/// Tokens of a conversation that asks for an answer, and the logits of what may follow each of them.
+///
+/// For comparing with other implementations.
+pub fn logits(
+    model_dir: &Path,
+    adapter: Option<&Path>,
+    turns: &[Turn],
+) -> Result<(Vec<u32>, Vec<Vec<f32>>), TrainError> {
+    let loaded = Loaded::new(model_dir, adapter)?;
+    let prompt = loaded.encoder.prompt(turns)?;
+    let mut past = Past::new(&loaded.model);
+    let rows = prompt.iter().map(|id| loaded.engine.run(|| past.extend(&loaded, &[*id]).data)).collect();
+    Ok((prompt, rows))
+}
+
+/// A model with everything that goes with it.
+struct Loaded {
+    engine: Cpu,
+    encoder: Encoder,
+    model: Model<Cpu>,
+    lora: Lora<Matrix>,
+}
+
+impl Loaded {
+    fn new(model_dir: &Path, adapter: Option<&Path>) -> Result<Self, TrainError> {
+        let engine = Cpu::new(None);
+        let config = ModelConfig::read(model_dir)?;
+        let encoder = Encoder::of_model(model_dir, config.vocab)?;
+        let adapter = match adapter {
+            Some(dir) => Adapter::read(dir, &config)?,
+            None => Adapter { scale: 1.0, modules: Vec::new(), parameters: Vec::new() },
+        };
+        let model = Model::load(&engine, config, &Weights::of_model(model_dir)?, &adapter)?;
+        let lora = adapter.upload(&engine);
+        Ok(Self { engine, encoder, model, lora })
+    }
 }
 
 /// Keys and values of the tokens so far, layer by layer.
@@ -64,7 +94,8 @@ impl Past {
     }
 
     /// Takes in tokens; gives the logits of what follows them.
-    fn extend(&mut self, engine: &Cpu, model: &Model<Cpu>, lora: &Lora<Matrix>, ids: &[u32]) -> Vec<f32> {
+    fn extend(&mut self, loaded: &Loaded, ids: &[u32]) -> Matrix {
+        let Loaded { engine, model, lora, .. } = loaded;
         let before = self.0[0][0].rows;
         let angles = model.config.rope.angles(before..before + ids.len());
         let heads = model.heads(vec![Span { queries: 0..ids.len(), keys: 0..before + ids.len() }]);
@@ -79,7 +110,7 @@ impl Past {
         }
         let last = engine.gather(&x, &[ids.len() as u32 - 1]);
         let normed = engine.rms_norm(&last, &model.norm, model.config.eps);
-        engine.linear(&normed, &model.head, None).data
+        engine.linear(&normed, &model.head, None)
     }
 }
 

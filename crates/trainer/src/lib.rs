@@ -27,6 +27,6 @@ pub use chat::{Conversation, Role, Turn};
 pub use config::{Backend, GenerateConfig, LoraConfig, Schedule, TinyConfig, TrainConfig};
 pub use error::TrainError;
 pub use event::{Event, Summary};
-pub use generate::generate;
+pub use generate::{generate, logits};
 pub use tiny::make_tiny;
 pub use train::train;
