@@ -1,0 +1,140 @@
+import type {
+  DatasetView,
+  Devices,
+  ErrorBody,
+  JournalEntry,
+  Metrics,
+  ModelView,
+  Preset,
+  StudioView,
+  SubmitTask,
+  TaskPage,
+  TaskStatus,
+  TaskView,
+} from './types';
+
+/** The studio refused, or could not be reached (`status` 0). */
+export class ApiError extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly nextStep: string | null;
+
+  constructor(status: number, body: ErrorBody) {
+    super(body.detail);
+    this.status = status;
+    this.code = body.code;
+    this.nextStep = body.next_step ?? null;
+  }
+
+  get unreachable(): boolean {
+    return this.status === 0;
+  }
+}
+
+const UNREACHABLE: ErrorBody = { detail: '', code: 'unreachable' };
+
+function parseError(status: number, text: string): ApiError {
+  try {
+    const body = JSON.parse(text) as Partial<ErrorBody>;
+    if (typeof body.detail === 'string') {
+      return new ApiError(status, {
+        detail: body.detail,
+        code: body.code ?? `http_${status}`,
+        next_step: body.next_step,
+      });
+    }
+  } catch {
+    // Not ours: a proxy's page, or nothing at all.
+  }
+  // A development proxy answers so while the studio is away.
+  if (status === 502 || status === 503 || status === 504) return new ApiError(0, UNREACHABLE);
+  return new ApiError(status, { detail: text.slice(0, 300) || `HTTP ${status}`, code: `http_${status}` });
+}
+
+async function request(method: string, path: string, body?: unknown, headers?: HeadersInit): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers: body === undefined ? headers : { 'content-type': 'application/json', ...headers },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch {
+    throw new ApiError(0, UNREACHABLE);
+  }
+  if (!response.ok) throw parseError(response.status, await response.text());
+  return response;
+}
+
+async function get<T>(path: string): Promise<T> {
+  return (await request('GET', path)).json() as Promise<T>;
+}
+
+async function post<T>(path: string, body?: unknown): Promise<T> {
+  return (await request('POST', path, body)).json() as Promise<T>;
+}
+
+const task = (id: string) => `/api/v1/tasks/${encodeURIComponent(id)}`;
+
+export const api = {
+  studio: () => get<StudioView>('/api/v1/studio'),
+  devices: () => get<Devices>('/api/v1/devices'),
+  models: () => get<ModelView[]>('/api/v1/models'),
+  presets: () => get<Preset[]>('/api/v1/presets'),
+
+  tasks: (query: { status?: TaskStatus; limit: number; before?: string }) => {
+    const search = new URLSearchParams({ limit: String(query.limit) });
+    if (query.status) search.set('status', query.status);
+    if (query.before) search.set('before', query.before);
+    return get<TaskPage>(`/api/v1/tasks?${search}`);
+  },
+  task: (id: string) => get<TaskView>(task(id)),
+  journal: (id: string) => get<JournalEntry[]>(`${task(id)}/journal`),
+  metrics: (id: string) => get<Metrics>(`${task(id)}/metrics`),
+  submit: (body: SubmitTask) => post<TaskView>('/api/v1/tasks', body),
+  cancel: (id: string) => post<TaskView>(`${task(id)}/cancel`),
+  release: (id: string) => post<TaskView>(`${task(id)}/release`),
+  remove: async (id: string) => void (await request('DELETE', task(id))),
+  downloadUrl: (id: string) => `${task(id)}/download`,
+
+  logUrl: (id: string) => `${task(id)}/log`,
+  logStreamUrl: (id: string, offset: number) => `${task(id)}/log/stream?offset=${offset}`,
+  /** The last `bytes` of a log and the offset at which it goes on. */
+  logTail: async (id: string, bytes: number): Promise<{ text: string; start: number; end: number }> => {
+    let response: Response;
+    try {
+      response = await request('GET', `${task(id)}/log`, undefined, { range: `bytes=-${bytes}` });
+    } catch (error) {
+      // An empty log has no last byte.
+      if (error instanceof ApiError && error.status === 416) return { text: '', start: 0, end: 0 };
+      throw error;
+    }
+    const buffer = await response.arrayBuffer();
+    const range = /bytes (\d+)-(\d+)\//.exec(response.headers.get('content-range') ?? '');
+    const start = range ? Number(range[1]) : 0;
+    return { text: new TextDecoder().decode(buffer), start, end: start + buffer.byteLength };
+  },
+
+  datasets: () => get<DatasetView[]>('/api/v1/datasets'),
+  pasteDataset: (filename: string, content: string) =>
+    post<DatasetView>('/api/v1/datasets/paste', { filename, content }),
+  removeDataset: async (filename: string) =>
+    void (await request('DELETE', `/api/v1/datasets/${encodeURIComponent(filename)}`)),
+  uploadDataset: (file: File, onProgress: (percent: number) => void): Promise<DatasetView> =>
+    new Promise((resolve, reject) => {
+      // fetch does not tell how far an upload has come.
+      const upload = new XMLHttpRequest();
+      const form = new FormData();
+      form.append('file', file);
+      upload.upload.onprogress = (event) => {
+        if (event.lengthComputable) onProgress((100 * event.loaded) / event.total);
+      };
+      upload.onload = () => {
+        if (upload.status >= 200 && upload.status < 300) resolve(JSON.parse(upload.responseText) as DatasetView);
+        else reject(parseError(upload.status, upload.responseText));
+      };
+      upload.onerror = () => reject(new ApiError(0, UNREACHABLE));
+      upload.open('POST', '/api/v1/datasets');
+      upload.send(form);
+    }),
+};

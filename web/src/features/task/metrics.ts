@@ -1,0 +1,64 @@
+import { useQuery, useQueryClient } from '@tanstack/react-query';
+import { useEffect, useRef } from 'react';
+import { api } from '../../api/client';
+import { useLive } from '../../api/live';
+import { keys } from '../../api/queries';
+import type { MetricPoint, Metrics, ProgressView } from '../../api/types';
+
+/** More points than a chart has pixels help nobody. */
+const MAX_POINTS = 4000;
+/** Progress skips steps and does not bring the evaluations: after this long the curve is fetched again. */
+const REFRESH_MS = 10_000;
+
+/** The curve with one reading more; the same object when the reading brings nothing new. */
+export function withProgress(metrics: Metrics, progress: ProgressView): Metrics {
+  const last = metrics.train.at(-1);
+  if (progress.loss === null || (last && progress.step <= last.step)) return metrics;
+  const point: MetricPoint = { ...progress, loss: progress.loss };
+  const train = [...metrics.train, point];
+  return { ...metrics, train: train.length > MAX_POINTS ? train.filter((_, index) => index % 2 === 1) : train };
+}
+
+/** The training's curves, growing while it runs. */
+export function useMetrics(taskId: string) {
+  const client = useQueryClient();
+  const { listen } = useLive();
+  const fetchedAt = useRef(0);
+  const query = useQuery({
+    queryKey: keys.metrics(taskId),
+    queryFn: () => {
+      fetchedAt.current = Date.now();
+      return api.metrics(taskId);
+    },
+    // What came in while nobody looked is missing from what is kept.
+    refetchOnMount: 'always',
+  });
+
+  useEffect(
+    () =>
+      listen((event) => {
+        const ours =
+          event.type === 'progress' ? event.task_id === taskId : event.type === 'task' && event.task.task_id === taskId;
+        if (!ours) return;
+        if (event.type === 'progress') {
+          client.setQueryData<Metrics>(keys.metrics(taskId), (now) => now && withProgress(now, event.progress));
+        }
+        if (event.type === 'task' || Date.now() - fetchedAt.current > REFRESH_MS) {
+          void client.invalidateQueries({ queryKey: keys.metrics(taskId) });
+        }
+      }),
+    [client, listen, taskId],
+  );
+  return query;
+}
+
+/** Exponential moving average, corrected for its start. */
+export function smooth(values: number[], weight: number): number[] {
+  let sum = 0;
+  let norm = 0;
+  return values.map((value) => {
+    sum = weight * sum + (1 - weight) * value;
+    norm = weight * norm + (1 - weight);
+    return sum / norm;
+  });
+}
