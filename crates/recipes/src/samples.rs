@@ -1,6 +1,6 @@
 //! A small data set about SAGE Studio, to practise on.
 
-use crate::dataset::{Conversation, Role, Turn};
+use crate::dataset::{Conversation, Turn};
 
 /// Alpaca rows, one JSON object per line, in Chinese and English.
 pub const JSONL: &str = include_str!("../data/samples.jsonl");
@@ -19,6 +19,7 @@ pub fn texts() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::Role;
 
     #[test]
     fn the_rows_are_questions_with_answers_in_both_languages() {
