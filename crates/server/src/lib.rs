@@ -1,0 +1,150 @@
+//! HTTP: the first generation's API ([`studio_api`]), our own under `/api/v1` ([`v1`]), server-sent events, the page.
+//!
+//! Nothing else in the workspace knows HTTP. Handlers ask the [`engine`] and render; what may block runs on the
+//! blocking threads, and every request passes the [`guard`] first.
+
+// What utoipa makes of `params(…)` trips it.
+#![allow(unused_qualifications)]
+
+mod app;
+mod auth;
+mod catalogue;
+mod datasets;
+mod download;
+mod error;
+mod extract;
+mod guard;
+mod page;
+mod sse;
+mod studio_api;
+mod submit;
+mod v1;
+mod view;
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    http::header,
+    middleware,
+    response::{IntoResponse, Response},
+    routing::get,
+    serve::ListenerExt,
+};
+use futures_util::future;
+use jiff::Timestamp;
+use tokio::{net::TcpListener, sync::watch};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+
+use app::{App, Shared};
+use error::ApiError;
+
+/// How the server behaves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Ask for a session on every `/api` route. Off: whoever reaches the studio is its owner.
+    pub authentication: bool,
+    /// Origins of other pages that may use the API, such as `http://localhost:5173`.
+    pub allowed_origins: Vec<String>,
+    /// `host:port` values besides localhost that the Host header may have.
+    pub hosts: Vec<String>,
+    /// Largest data set that can be uploaded, in bytes.
+    pub upload_limit: u64,
+    /// Answer of `GET /api/finetune/current-model`: `SAGE_FINETUNE_BASE_MODEL`.
+    pub base_model: String,
+    /// When the studio was started.
+    pub started_at: Timestamp,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            authentication: false,
+            allowed_origins: Vec::new(),
+            hosts: Vec::new(),
+            upload_limit: 2 << 30,
+            base_model: "Qwen/Qwen2.5-Coder-1.5B-Instruct".into(),
+            started_at: Timestamp::now(),
+        }
+    }
+}
+
+/// Answers on all listeners until `shutdown` resolves; live streams end then, other requests get a few seconds.
+pub async fn serve(
+    engine: engine::Handle,
+    accounts: store::Accounts,
+    options: Options,
+    listeners: Vec<TcpListener>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let (close, closing) = watch::channel(false);
+    let app = Arc::new(App::new(engine, accounts, options, openapi_json(), closing.clone()));
+    app.datasets.prepare()?;
+    let addresses: Vec<SocketAddr> = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
+    let router = router(app, &addresses);
+
+    let servers = listeners.into_iter().map(|listener| {
+        // Answers are small and written at once; waiting to fill packets only delays them.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        let closed = App::closed(closing.clone());
+        axum::serve(listener, router.clone()).with_graceful_shutdown(closed).into_future()
+    });
+    tokio::spawn(async move {
+        shutdown.await;
+        let _ = close.send(true);
+    });
+    tokio::select! {
+        served = future::try_join_all(servers) => served.map(drop),
+        _ = async {
+            App::closed(closing).await;
+            tokio::time::sleep(app::PATIENCE).await;
+        } => Ok(()),
+    }
+}
+
+/// The description of both APIs, as `/api/openapi.json` serves it.
+pub fn openapi() -> OpenApi {
+    let (_, mut api) = routes().split_for_parts();
+    api.info = InfoBuilder::new()
+        .title("SAGE Studio")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some("The fine-tuning studio for the GPUs you own."))
+        .license(Some(LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build()))
+        .build();
+    api
+}
+
+fn openapi_json() -> Bytes {
+    openapi().to_json().expect("the description serialises").into()
+}
+
+fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().merge(v1::routes()).merge(studio_api::routes())
+}
+
+fn router(app: Shared, listening: &[SocketAddr]) -> Router {
+    let hosts: Arc<[String]> = guard::allowed_hosts(listening, &app.options.hosts).into();
+    let (router, _) = routes().split_for_parts();
+    router
+        .route("/api/openapi.json", get(openapi_document))
+        .layer(DefaultBodyLimit::max(guard::BODY_LIMIT as usize))
+        .method_not_allowed_fallback(extract::method_not_allowed)
+        .fallback(page::page)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state((app.clone(), hosts), guard::guard))
+        .with_state(app)
+}
+
+async fn openapi_document(State(app): State<Shared>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], app.openapi.clone()).into_response()
+}
+
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let message = message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    ApiError::internal("the studio made a mistake", message).into_response()
+}

@@ -1,0 +1,100 @@
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::body::Bytes;
+use domain::Inventory;
+use engine::{DeviceStatus, Handle};
+use jiff::Timestamp;
+use recipes::{advice, models::HubCache};
+use store::Accounts;
+use tokio::sync::watch;
+
+use crate::{Options, datasets::Datasets, studio_api};
+
+/// What every handler can reach.
+pub struct App {
+    pub engine: Handle,
+    pub accounts: Arc<Accounts>,
+    pub options: Options,
+    pub datasets: Arc<Datasets>,
+    pub hub_cache: HubCache,
+    pub openapi: Bytes,
+    /// Turns true when the server is to end; live streams end then.
+    pub closing: watch::Receiver<bool>,
+    /// Passwords are hashed one at a time, because each hash takes 19 MiB.
+    pub hashing: tokio::sync::Semaphore,
+    /// Held while documentation is fetched.
+    pub fetching_docs: tokio::sync::Mutex<()>,
+    gpu_info: Mutex<Option<GpuInfo>>,
+}
+
+pub type Shared = Arc<App>;
+
+/// The rendered answer of `GET /api/system/gpu-info` for one inventory.
+struct GpuInfo {
+    status: Arc<DeviceStatus>,
+    body: Bytes,
+}
+
+impl App {
+    pub fn new(
+        engine: Handle,
+        accounts: Accounts,
+        options: Options,
+        openapi: Bytes,
+        closing: watch::Receiver<bool>,
+    ) -> App {
+        let datasets = Arc::new(Datasets::new(engine.home().uploads(), options.upload_limit));
+        App {
+            engine,
+            accounts: Arc::new(accounts),
+            options,
+            datasets,
+            hub_cache: HubCache::from_env(),
+            openapi,
+            closing,
+            hashing: tokio::sync::Semaphore::new(1),
+            fetching_docs: tokio::sync::Mutex::new(()),
+            gpu_info: Mutex::new(None),
+        }
+    }
+
+    /// The last readings; one without devices while detection has not answered yet.
+    pub fn inventory(&self) -> Arc<Inventory> {
+        match self.engine.view().devices() {
+            Some(status) => status.inventory.clone(),
+            None => Arc::new(Inventory {
+                taken_at: Timestamp::now(),
+                devices: Vec::new(),
+                findings: Vec::new(),
+                detection_error: None,
+            }),
+        }
+    }
+
+    /// Rendered once per inventory, because pages poll it.
+    pub fn gpu_info(&self) -> Bytes {
+        let Some(status) = self.engine.view().devices() else {
+            return studio_api::system::render(advice::GpuInfo::detecting());
+        };
+        let mut cached = self.gpu_info.lock().expect("rendering does not panic");
+        match &*cached {
+            Some(info) if Arc::ptr_eq(&info.status, &status) => info.body.clone(),
+            _ => {
+                let body = studio_api::system::render(advice::gpu_info(&status.inventory));
+                *cached = Some(GpuInfo { status, body: body.clone() });
+                body
+            }
+        }
+    }
+
+    /// Resolves when the server is to end.
+    pub async fn closed(mut closing: watch::Receiver<bool>) {
+        let _ = closing.wait_for(|closing| *closing).await;
+    }
+}
+
+/// How long requests under way may take to end after the shutdown signal.
+pub const PATIENCE: Duration = Duration::from_secs(3);

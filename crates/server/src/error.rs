@@ -1,0 +1,137 @@
+use std::borrow::Cow;
+
+use api_types::ErrorBody;
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use engine::EngineError;
+
+/// Every answer that is not what was asked for: a status, a stable code, a sentence, a next step.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    pub status: StatusCode,
+    pub code: Cow<'static, str>,
+    pub detail: String,
+    /// The same in Chinese, with what to do about it.
+    pub zh: Option<String>,
+    pub next_step: Option<Cow<'static, str>>,
+}
+
+pub type Result<T> = std::result::Result<T, ApiError>;
+
+impl ApiError {
+    pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> ApiError {
+        ApiError { status, code: code.into(), detail: detail.into(), zh: None, next_step: None }
+    }
+
+    pub fn bad_request(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    pub fn invalid(detail: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", detail)
+    }
+
+    pub fn not_found(what: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::NOT_FOUND, "not-found", what)
+    }
+
+    pub fn task_not_found() -> ApiError {
+        ApiError::not_found("Task not found")
+            .zh("任务不存在，可能已被删除")
+            .next("GET /api/v1/tasks lists the tasks there are")
+    }
+
+    pub fn conflict(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    pub fn unavailable(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+    }
+
+    pub fn too_large(limit: u64) -> ApiError {
+        let detail = format!("the request is larger than the {limit} bytes allowed here");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
+            .zh(format!("请求超过了 {limit} 字节的上限，请减小数据量或提高上限"))
+            .next("Send less, or raise the limit")
+    }
+
+    pub fn unauthorized(detail: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::UNAUTHORIZED, "sign-in", detail).next("Sign in at /api/auth/login")
+    }
+
+    /// Something here is broken; the sentence goes into the log as well.
+    pub fn internal(what: &str, error: impl std::fmt::Display) -> ApiError {
+        tracing::error!("{what}: {error}");
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", format!("{what}: {error}"))
+            .next("See logs/studio.log in the studio's home")
+    }
+
+    pub fn next(mut self, step: impl Into<Cow<'static, str>>) -> ApiError {
+        self.next_step = Some(step.into());
+        self
+    }
+
+    pub fn zh(mut self, sentence: impl Into<String>) -> ApiError {
+        self.zh = Some(sentence.into());
+        self
+    }
+
+    /// As the first generation says it: `detail` is Chinese where there is a Chinese sentence.
+    pub fn in_chinese(mut self) -> ApiError {
+        self.detail = self.zh.take().unwrap_or(self.detail);
+        self
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status;
+        let body = ErrorBody {
+            detail: self.detail,
+            zh: self.zh,
+            code: self.code.into_owned(),
+            next_step: self.next_step.map(Cow::into_owned),
+        };
+        let mut response = (status, Json(body)).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<EngineError> for ApiError {
+    fn from(error: EngineError) -> ApiError {
+        let detail = error.to_string();
+        match error {
+            EngineError::NotFound(_) => ApiError::task_not_found(),
+            EngineError::NotRunning(_) => ApiError::conflict("not-running", detail).zh("任务已经结束，无法取消"),
+            EngineError::StillActive(_) => {
+                ApiError::conflict("still-active", detail).zh("无法删除运行中或排队中的任务，请先取消")
+            }
+            EngineError::NotHeld(_) => ApiError::conflict("not-held", detail).zh("任务没有被暂缓，无需放行"),
+            EngineError::ShuttingDown => ApiError::unavailable("shutting-down", detail)
+                .zh("Studio 正在关闭，请在它重新启动后再试")
+                .next("Try again when the studio is up"),
+            EngineError::NotSaved(_) => ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "not-saved", detail)
+                .zh("无法写入数据库，请检查 Studio 数据目录的剩余空间和权限")
+                .next("Check the free space of the studio's home and its permissions"),
+            EngineError::Store(_) => ApiError::internal("the database could not be read", detail),
+        }
+    }
+}
+
+impl From<store::StoreError> for ApiError {
+    fn from(error: store::StoreError) -> ApiError {
+        EngineError::from(error).into()
+    }
+}
+
+/// Runs what may block, away from the threads that serve requests.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(ApiError::internal("a request failed", error)))
+}

@@ -1,0 +1,34 @@
+//! `/api/v1`: our own typed API. The types are in the crate `api-types`.
+
+mod datasets;
+mod devices;
+mod events;
+mod log;
+mod models;
+mod studio;
+mod tasks;
+
+pub use datasets::UploadForm;
+
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::app::Shared;
+
+pub fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(studio::studio))
+        .routes(routes!(tasks::list, tasks::submit))
+        .routes(routes!(tasks::get, tasks::delete))
+        .routes(routes!(tasks::cancel))
+        .routes(routes!(tasks::release))
+        .routes(routes!(tasks::download))
+        .routes(routes!(tasks::metrics))
+        .routes(routes!(tasks::journal))
+        .routes(routes!(log::log))
+        .routes(routes!(log::stream))
+        .routes(routes!(events::events))
+        .routes(routes!(devices::devices))
+        .merge(datasets::routes())
+        .routes(routes!(models::models))
+        .routes(routes!(models::presets))
+}

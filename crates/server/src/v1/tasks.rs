@@ -1,0 +1,262 @@
+use std::io::BufReader;
+
+use api_types::{
+    ErrorBody, EvalPoint, FineTuneRequest, JournalEntry, MetricPoint, Metrics, SubmitTask, TaskPage, TaskView,
+};
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use domain::{Command, FineTune, Recipe, Schedule, StateKind, TaskId};
+use engine::{EngineError, TaskSnapshot};
+use recipes::{Preset, progress};
+use serde::Deserialize;
+use store::Filter;
+use utoipa::IntoParams;
+
+use crate::{
+    app::Shared,
+    auth::Caller,
+    download,
+    error::{ApiError, Result, blocking},
+    extract::{self, Id, Params},
+    submit::{self, queue_warning},
+    view,
+};
+
+const DEFAULT_PAGE: u32 = 50;
+const LARGEST_PAGE: u32 = 500;
+/// Points of a loss curve that an answer holds at most.
+const METRIC_POINTS: usize = 2000;
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ListParams {
+    /// Only tasks with this status.
+    status: Option<String>,
+    /// 1 to 500.
+    #[param(default = 50)]
+    limit: Option<u32>,
+    /// Only tasks older than this one: `next_before` of the page before.
+    before: Option<String>,
+}
+
+/// Tasks, newest first
+#[utoipa::path(get, path = "/api/v1/tasks", tag = "tasks", params(ListParams), responses(
+    (status = 200, body = TaskPage),
+    (status = 401, body = ErrorBody),
+    (status = 422, body = ErrorBody),
+))]
+pub async fn list(State(app): State<Shared>, Params(params): Params<ListParams>) -> Result<Json<TaskPage>> {
+    let kind = params.status.as_deref().map(|word| {
+        StateKind::parse(word).ok_or_else(|| {
+            let words: Vec<&str> = StateKind::ALL.iter().map(|kind| kind.as_str()).collect();
+            ApiError::invalid(format!("status {word:?} is none of {}", words.join(", ")))
+        })
+    });
+    let before = params.before.as_deref().map(|id| id.parse().map_err(|_| ApiError::invalid("before is no task id")));
+    let (kind, before): (_, Option<TaskId>) = (kind.transpose()?, before.transpose()?);
+    let limit = params.limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=LARGEST_PAGE).contains(&limit) {
+        return Err(ApiError::invalid(format!("limit is {limit}; use 1 to {LARGEST_PAGE}")));
+    }
+    blocking(move || {
+        let reader = app.engine.reader();
+        // Read first: what happens meanwhile is told again rather than missed.
+        let last_event_id = reader.last_seq()?;
+        let counts = reader.counts()?;
+        let mut tasks = app.engine.tasks(Filter { kind, before, limit: Some(limit + 1) })?;
+        let more = tasks.len() > limit as usize;
+        tasks.truncate(limit as usize);
+        let count = |kind: StateKind| (kind.to_string(), counts.get(&kind).copied().unwrap_or(0));
+        Ok(Json(TaskPage {
+            next_before: tasks.last().filter(|_| more).map(|last| last.task.id.to_string()),
+            tasks: tasks.iter().map(|snapshot| view::task(snapshot, app.engine.home())).collect(),
+            counts: StateKind::ALL.into_iter().map(count).collect(),
+            last_event_id,
+        }))
+    })
+    .await
+}
+
+/// Submit a task
+///
+/// When this answers, the task is kept whatever happens to the studio.
+#[utoipa::path(post, path = "/api/v1/tasks", tag = "tasks", request_body = SubmitTask, responses(
+    (status = 201, body = TaskView),
+    (status = 400, description = "The data set or the model cannot be used", body = ErrorBody),
+    (status = 401, body = ErrorBody),
+    (status = 413, body = ErrorBody),
+    (status = 415, body = ErrorBody),
+    (status = 422, description = "The recipe is not valid", body = ErrorBody),
+))]
+pub async fn submit(
+    State(app): State<Shared>,
+    Caller(who): Caller,
+    extract::Json(task): extract::Json<SubmitTask>,
+) -> Result<(StatusCode, Json<TaskView>)> {
+    let recipe = match (task.fine_tune, task.command) {
+        (Some(request), None) => Recipe::FineTune(fine_tune(request)?),
+        (None, Some(command)) => Recipe::Command(Command { argv: command.argv, cwd: command.cwd, env: command.env }),
+        _ => return Err(ApiError::invalid("give exactly one of `fine_tune` and `command`")),
+    };
+    let request = submit::Request { name: task.name, recipe, time_limit: task.time_limit_seconds, hold: task.hold };
+    let submitted = submit::submit(&app, request, &who).await?;
+    let mut task = view::task(&submitted.snapshot, app.engine.home());
+    task.warnings.extend(queue_warning(&app, &submitted).as_ref().map(view::warning));
+    Ok((StatusCode::CREATED, Json(task)))
+}
+
+fn fine_tune(request: FineTuneRequest) -> Result<FineTune> {
+    let mut recipe =
+        FineTune { model_name: request.model_name, dataset_file: request.dataset_file, ..FineTune::default() };
+    if let Some(name) = &request.preset {
+        let preset = Preset::find(name).ok_or_else(|| {
+            let names: Vec<&str> = recipes::presets().iter().map(|preset| preset.name).collect();
+            ApiError::invalid(format!("preset {name:?} is none of {}", names.join(", ")))
+        })?;
+        preset.apply(&mut recipe);
+    }
+    let set = |field: &mut u32, value: Option<u32>| *field = value.unwrap_or(*field);
+    set(&mut recipe.num_epochs, request.num_epochs);
+    set(&mut recipe.batch_size, request.batch_size);
+    set(&mut recipe.gradient_accumulation_steps, request.gradient_accumulation_steps);
+    set(&mut recipe.max_length, request.max_length);
+    set(&mut recipe.lora_rank, request.lora_rank);
+    let set = |field: &mut f64, value: Option<f64>| *field = value.unwrap_or(*field);
+    set(&mut recipe.learning_rate, request.learning_rate);
+    set(&mut recipe.lora_alpha, request.lora_alpha);
+    set(&mut recipe.warmup_ratio, request.warmup_ratio);
+    set(&mut recipe.weight_decay, request.weight_decay);
+    set(&mut recipe.max_grad_norm, request.max_grad_norm);
+    set(&mut recipe.validation_split, request.validation_split);
+    recipe.load_in_8bit = request.load_in_8bit.unwrap_or(recipe.load_in_8bit);
+    recipe.seed = request.seed.unwrap_or(recipe.seed);
+    recipe.checkpoint_every_steps = request.checkpoint_every_steps.or(recipe.checkpoint_every_steps);
+    recipe.schedule = match request.schedule.as_deref() {
+        None => recipe.schedule,
+        Some("cosine") => Schedule::Cosine,
+        Some("linear") => Schedule::Linear,
+        Some("constant") => Schedule::Constant,
+        Some(word) => {
+            return Err(ApiError::invalid(format!("schedule {word:?} is none of cosine, linear, constant")));
+        }
+    };
+    Ok(recipe)
+}
+
+/// One task
+#[utoipa::path(get, path = "/api/v1/tasks/{id}", tag = "tasks", params(("id" = String, Path)), responses(
+    (status = 200, body = TaskView),
+    (status = 401, body = ErrorBody),
+    (status = 404, body = ErrorBody),
+))]
+pub async fn get(State(app): State<Shared>, Id(id): Id) -> Result<Json<TaskView>> {
+    let snapshot = snapshot(&app, id).await?;
+    Ok(Json(view::task(&snapshot, app.engine.home())))
+}
+
+/// Cancel a task
+///
+/// Its processes get a grace period to save a checkpoint.
+#[utoipa::path(post, path = "/api/v1/tasks/{id}/cancel", tag = "tasks", params(("id" = String, Path)), responses(
+    (status = 200, body = TaskView),
+    (status = 401, body = ErrorBody),
+    (status = 404, body = ErrorBody),
+    (status = 409, description = "It has ended already", body = ErrorBody),
+))]
+pub async fn cancel(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) -> Result<Json<TaskView>> {
+    app.engine.cancel(id, &who).await?;
+    get(State(app), Id(id)).await
+}
+
+/// Put a held task into the queue
+#[utoipa::path(post, path = "/api/v1/tasks/{id}/release", tag = "tasks", params(("id" = String, Path)), responses(
+    (status = 200, body = TaskView),
+    (status = 401, body = ErrorBody),
+    (status = 404, body = ErrorBody),
+    (status = 409, description = "It is not held", body = ErrorBody),
+))]
+pub async fn release(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) -> Result<Json<TaskView>> {
+    app.engine.release(id, &who).await?;
+    get(State(app), Id(id)).await
+}
+
+/// Delete a task with its files
+#[utoipa::path(delete, path = "/api/v1/tasks/{id}", tag = "tasks", params(("id" = String, Path)), responses(
+    (status = 204),
+    (status = 401, body = ErrorBody),
+    (status = 404, body = ErrorBody),
+    (status = 409, description = "It is running or waiting", body = ErrorBody),
+))]
+pub async fn delete(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) -> Result<StatusCode> {
+    app.engine.delete(id, &who).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Download the adapter
+#[utoipa::path(get, path = "/api/v1/tasks/{id}/download", tag = "tasks", params(("id" = String, Path)), responses(
+    (status = 200, description = "{id}_finetuned_model.tar.gz", content_type = "application/gzip", body = [u8]),
+    (status = 401, body = ErrorBody),
+    (status = 404, body = ErrorBody),
+    (status = 409, description = "It is not completed", body = ErrorBody),
+))]
+pub async fn download(State(app): State<Shared>, Id(id): Id) -> Result<Response> {
+    let status = snapshot(&app, id).await?.task.state.kind();
+    if !view::downloadable(status) {
+        let detail = format!("task {id} is {status}; only a completed task can be downloaded");
+        return Err(ApiError::conflict("not-completed", detail).zh("任务未完成，无法下载"));
+    }
+    download::adapter(&app, id).await
+}
+
+/// The loss curve
+#[utoipa::path(get, path = "/api/v1/tasks/{id}/metrics", tag = "tasks", params(("id" = String, Path)), responses(
+    (status = 200, body = Metrics),
+    (status = 401, body = ErrorBody),
+    (status = 404, body = ErrorBody),
+))]
+pub async fn metrics(State(app): State<Shared>, Id(id): Id) -> Result<Json<Metrics>> {
+    snapshot(&app, id).await?;
+    blocking(move || {
+        let unreadable = |error| ApiError::internal("the metrics could not be read", error);
+        let points = match std::fs::File::open(app.engine.home().metrics(id)) {
+            Ok(file) => progress::metrics_points(BufReader::new(file), METRIC_POINTS).map_err(unreadable)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => progress::MetricsPoints::default(),
+            Err(error) => return Err(unreadable(error)),
+        };
+        let train = points.train.into_iter().map(|point| MetricPoint {
+            step: point.step,
+            epoch: point.epoch,
+            loss: point.loss,
+            learning_rate: point.learning_rate,
+            grad_norm: point.grad_norm,
+            tokens_per_second: point.tokens_per_second,
+            memory_bytes: point.memory_bytes,
+        });
+        let eval = points.eval.into_iter().map(|point| EvalPoint { step: point.step, loss: point.loss });
+        Ok(Json(Metrics { train: train.collect(), eval: eval.collect() }))
+    })
+    .await
+}
+
+/// The history of a task
+#[utoipa::path(get, path = "/api/v1/tasks/{id}/journal", tag = "tasks", params(("id" = String, Path)), responses(
+    (status = 200, body = [JournalEntry]),
+    (status = 401, body = ErrorBody),
+    (status = 404, body = ErrorBody),
+))]
+pub async fn journal(State(app): State<Shared>, Id(id): Id) -> Result<Response> {
+    snapshot(&app, id).await?;
+    let rows = blocking(move || Ok(app.engine.reader().journal(id)?)).await?;
+    let entries: Vec<JournalEntry> = rows.into_iter().map(view::journal).collect();
+    Ok(Json(entries).into_response())
+}
+
+/// The task as it stands, or a 404.
+pub async fn snapshot(app: &Shared, id: TaskId) -> Result<TaskSnapshot> {
+    let app = app.clone();
+    blocking(move || app.engine.task(id)?.ok_or_else(|| EngineError::NotFound(id).into())).await
+}
