@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
 
-const SOURCES: [&str; 7] =
-    ["src", "public", "index.html", "package.json", "package-lock.json", "vite.config.ts", "tsconfig.json"];
+const SOURCES: [&str; 6] = ["src", "public", "index.html", "package.json", "package-lock.json", "vite.config.ts"];
 
 fn main() {
     let manifest_dir = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
@@ -18,9 +17,9 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=fallback");
     println!("cargo:rerun-if-env-changed=SAGE_SKIP_WEB");
-    // A path that does not exist would make cargo run this on every build.
-    for path in SOURCES.map(|name| web.join(name)).iter().filter(|path| path.exists()) {
-        println!("cargo:rerun-if-changed={}", path.display());
+    // As long as one of these is missing, cargo runs this on every build: the page is noticed when it appears.
+    for source in SOURCES {
+        println!("cargo:rerun-if-changed={}", web.join(source).display());
     }
 
     let skip = env::var_os("SAGE_SKIP_WEB").is_some_and(|value| !value.is_empty() && value != "0");
