@@ -1,0 +1,90 @@
+//! What can be typed.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use domain::{Home, Language};
+
+use crate::{
+    commands::{completions, dataset, demo, generate, gpu, model, studio, task, train},
+    error::{CliError, Result},
+    help,
+    text::{language, text},
+};
+
+/// The fine-tuning studio for the GPUs you own
+#[derive(Parser)]
+#[command(name = "sage", version, propagate_version = true, arg_required_else_help = true)]
+#[command(disable_help_flag = true, disable_version_flag = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Folder of the studio [default: ~/.sage]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub home: Option<PathBuf>,
+    /// Language of all texts: zh or en [default: the system's]
+    #[arg(long, global = true, value_name = "zh|en", value_parser = ["zh", "en"], hide_possible_values = true)]
+    lang: Option<String>,
+    /// Print help
+    #[arg(short, long, global = true, action = ArgAction::Help)]
+    help: Option<bool>,
+    /// Print the version
+    #[arg(short = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Start, stop and look after the studio
+    #[command(subcommand)]
+    Studio(studio::Studio),
+    /// Submit fine-tunes and other tasks, and follow them
+    #[command(subcommand)]
+    Task(task::Task),
+    /// Show the GPUs, what is free on them and which models fit
+    Gpu(gpu::Gpu),
+    /// Look at data sets
+    #[command(subcommand)]
+    Dataset(dataset::Dataset),
+    /// List models, or make a tiny one to practise on
+    #[command(subcommand)]
+    Model(model::Model),
+    /// Ask a model, with an adapter if you like
+    Generate(generate::Generate),
+    /// See it all at work in a minute: three fine-tunes of a tiny model
+    Demo(demo::Demo),
+    /// Train one recipe here and now, as the studio's tasks do
+    Train(train::Train),
+    /// Print a shell's completions
+    Completions(completions::Completions),
+}
+
+impl Cli {
+    /// `--home`, else `SAGE_HOME`, else `~/.sage`.
+    pub fn home(&self) -> Result<Home> {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let given = self.home.clone().or_else(|| variable("SAGE_HOME"));
+        let home = given.or_else(|| Some(variable("HOME")?.join(".sage"))).ok_or_else(|| {
+            CliError::usage("no-home", text("没有设置 HOME", "HOME is not set"))
+                .next(text("用 --home 指定目录", "name a folder with --home"))
+        })?;
+        let home = std::path::absolute(&home).map_err(|error| CliError::file(&home, &error))?;
+        Ok(Home::new(home))
+    }
+}
+
+/// Ends the program where the arguments ask for help or cannot be understood.
+pub fn parse() -> Cli {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    crate::text::choose(&arguments);
+    let parsed = command().try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.unwrap_or_else(|error| help::exit(&error))
+}
+
+/// The whole command tree in the language of this run.
+pub fn command() -> clap::Command {
+    match language() {
+        Language::Zh => help::in_chinese(Cli::command()),
+        Language::En => Cli::command(),
+    }
+}

@@ -1,0 +1,37 @@
+//! One file per command.
+
+pub mod completions;
+pub mod dataset;
+pub mod demo;
+pub mod generate;
+pub mod gpu;
+pub mod model;
+pub mod studio;
+pub mod task;
+pub mod train;
+
+use std::process::ExitCode;
+
+use crate::{
+    cli::{Cli, Command},
+    error::Result,
+};
+
+pub fn run(cli: Cli) -> Result<ExitCode> {
+    // The demo leaves the user's studio alone, so only a folder given by name counts.
+    if let Command::Demo(command) = cli.command {
+        return demo::run(cli.home, command);
+    }
+    let home = cli.home()?;
+    match cli.command {
+        Command::Studio(command) => studio::run(&home, command),
+        Command::Task(command) => task::run(&home, command),
+        Command::Gpu(command) => gpu::run(&home, command),
+        Command::Dataset(command) => dataset::run(command),
+        Command::Model(command) => model::run(&home, command),
+        Command::Generate(command) => generate::run(&home, command),
+        Command::Demo(_) => unreachable!("it was run above"),
+        Command::Train(command) => train::run(&home, command),
+        Command::Completions(command) => completions::run(command),
+    }
+}

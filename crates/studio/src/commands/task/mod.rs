@@ -1,0 +1,102 @@
+//! `sage task`: everything about tasks.
+
+mod download;
+mod follow;
+mod list;
+mod show;
+mod submit;
+
+use std::process::ExitCode;
+
+use api_types::TaskView;
+use clap::{Args, Subcommand};
+use client::Client;
+use domain::Home;
+
+use crate::{error::Result, output, text::text};
+
+pub use follow::follow;
+pub use show::status_word;
+
+#[derive(Subcommand)]
+pub enum Task {
+    /// Submit a fine-tune, or any command after --
+    Submit(Box<submit::Submit>),
+    /// List tasks, newest first
+    List(list::List),
+    /// Show one task in full
+    Show(show::Show),
+    /// Print a task's log
+    Logs(Logs),
+    /// Stop running or waiting tasks
+    Cancel(Ids),
+    /// Put held tasks into the queue
+    Release(Ids),
+    /// Delete ended tasks and their files
+    Delete(Ids),
+    /// Download the adapter of a completed task
+    Download(download::Download),
+}
+
+#[derive(Args)]
+pub struct Logs {
+    /// The task, such as finetune_1760000000_1
+    id: String,
+    /// Go on until the task ends, and end with its exit status
+    #[arg(short, long)]
+    follow: bool,
+}
+
+#[derive(Args)]
+pub struct Ids {
+    /// The tasks, such as finetune_1760000000_1
+    #[arg(required = true)]
+    ids: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(home: &Home, command: Task) -> Result<ExitCode> {
+    let connect = || Client::connect(home);
+    match command {
+        Task::Submit(command) => submit::run(home, *command),
+        Task::List(command) => list::run(&connect()?, &command),
+        Task::Show(command) => show::run(&connect()?, &command),
+        Task::Logs(Logs { id, follow: true }) => follow(home, &connect()?, &id),
+        Task::Logs(Logs { id, follow: false }) => {
+            output::print(&connect()?.log(&id, 0)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Cancel(ids) => each(ids, |id| Ok(Some(connect()?.cancel(id)?)), text("已取消", "cancelled")),
+        Task::Release(ids) => each(ids, |id| Ok(Some(connect()?.release(id)?)), text("已放入队列", "released")),
+        Task::Delete(ids) => each(ids, |id| Ok(connect()?.delete(id).map(|()| None)?), text("已删除", "deleted")),
+        Task::Download(command) => download::run(&connect()?, command),
+    }
+}
+
+/// All of them, also when one fails; then with the exit status of the first failure.
+fn each(ids: Ids, act: impl Fn(&str) -> Result<Option<TaskView>>, done: &str) -> Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    let mut views = Vec::new();
+    for id in &ids.ids {
+        match act(id) {
+            Ok(view) => {
+                if !ids.json {
+                    output::print(&format!("{id} {done}\n"))?;
+                }
+                views.extend(view);
+            }
+            Err(error) => {
+                error.print();
+                if code == ExitCode::SUCCESS {
+                    code = ExitCode::from(error.exit);
+                }
+            }
+        }
+    }
+    if ids.json {
+        output::json(&views)?;
+    }
+    Ok(code)
+}

@@ -1,0 +1,95 @@
+use std::process::ExitCode;
+
+use api_types::TaskView;
+use clap::Args;
+use client::Client;
+
+use crate::{
+    error::Result,
+    output::{self, bytes, local_time, or_dash},
+    text::text,
+};
+
+#[derive(Args)]
+pub struct Show {
+    /// The task, such as finetune_1760000000_1
+    id: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(client: &Client, command: &Show) -> Result<ExitCode> {
+    let task = client.task(&command.id)?;
+    if command.json {
+        output::json(&task)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut lines = String::new();
+    for (name, value) in facts(&task) {
+        let name = format!("{name}{}", text("：", ":"));
+        let padding = " ".repeat(14usize.saturating_sub(console::measure_text_width(&name)));
+        lines.push_str(&format!("{name}{padding}{value}\n"));
+    }
+    lines.push_str(text("经过：\n", "history:\n"));
+    for entry in client.journal(&command.id)? {
+        let from = entry.from.map(|from| format!("{} → ", status_word(&from))).unwrap_or_default();
+        let to = status_word(&entry.to);
+        lines.push_str(&format!("  {}  {from}{to}  {} ({})\n", local_time(&entry.at), entry.why, entry.who));
+    }
+    output::print(&lines)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn facts(task: &TaskView) -> Vec<(&'static str, String)> {
+    let progress = &task.progress;
+    let mut facts = vec![
+        (text("任务", "task"), task.task_id.clone()),
+        (text("状态", "status"), status_word(&task.status).to_owned()),
+    ];
+    let mut add = |zh, en, value: Option<String>| facts.extend(value.map(|value| (text(zh, en), value)));
+    add("名称", "name", task.name.clone());
+    add("等待", "waits", task.wait.as_ref().map(|wait| text(&wait.zh, &wait.en).clone()));
+    add("原因", "reason", task.failure.as_ref().map(|failure| text(&failure.zh, &failure.en).clone()));
+    for warning in &task.warnings {
+        add("注意", "note", Some(text(&warning.zh, &warning.en).clone()));
+    }
+    add("模型", "model", Some(task.model_name.clone()));
+    add("数据", "data", task.dataset_path.clone());
+    add("输出", "output", Some(task.output_dir.clone()));
+    add("提交者", "owner", Some(task.owner.clone()));
+    add("创建", "created", Some(local_time(&task.created_at)));
+    add("开始", "started", task.started_at.as_deref().map(local_time));
+    add("结束", "ended", task.completed_at.as_deref().map(local_time));
+    if let Some(fetch) = &progress.fetch {
+        let total = or_dash(fetch.total_bytes.map(bytes));
+        add("下载", "fetched", Some(format!("{} / {total}", bytes(fetch.bytes))));
+    }
+    if progress.total_steps > 0 {
+        let (percent, step, total) = (progress.percent, progress.step, progress.total_steps);
+        add("进度", "progress", Some(format!("{percent:.0}%  {step}/{total}")));
+    }
+    add("loss", "loss", progress.loss.map(|loss| format!("{loss:.4}")));
+    add("速度", "speed", progress.tokens_per_second.map(|speed| format!("{speed:.0} tokens/s")));
+    add("内存", "memory", progress.memory_bytes.map(bytes));
+    if let Some(attempt) = &task.attempt {
+        add("设备", "devices", Some(attempt.devices.join(", ")));
+        add("进程", "pid", attempt.pid.map(|pid| pid.to_string()));
+    }
+    facts
+}
+
+/// The words of the page.
+pub fn status_word(status: &str) -> &str {
+    let zh = match status {
+        "pending" => "等待中",
+        "queued" => "排队中",
+        "preparing" => "准备中",
+        "training" => "训练中",
+        "completed" => "已完成",
+        "failed" => "失败",
+        "cancelled" => "已取消",
+        other => other,
+    };
+    text(zh, status)
+}

@@ -1,0 +1,108 @@
+use std::{fs, io, net::SocketAddr, os::unix::fs::MetadataExt};
+
+use tokio::net::TcpListener;
+
+use super::{Ports, url};
+use crate::{
+    error::{CliError, Result},
+    text::text,
+};
+
+/// The listeners, and the address of the first. The second port is a courtesy: it may be taken.
+pub async fn bind(ports: &Ports) -> Result<(Vec<TcpListener>, String)> {
+    let main = SocketAddr::new(ports.listen, ports.port);
+    let listener = TcpListener::bind(main).await.map_err(|error| refused(main, &error))?;
+    let address = listener.local_addr().map_err(|error| refused(main, &error))?;
+    let mut listeners = vec![listener];
+    if ports.second_port != 0 && ports.second_port != address.port() {
+        let second = SocketAddr::new(ports.listen, ports.second_port);
+        match TcpListener::bind(second).await {
+            Ok(listener) => listeners.push(listener),
+            Err(error) => {
+                let who = holder_words(second.port());
+                let sentence = text(
+                    format!("端口 {} 不可用（{error}{who}），仅使用 {}", second.port(), address.port()),
+                    format!(
+                        "port {} is not available ({error}{who}), so only {} is served",
+                        second.port(),
+                        address.port()
+                    ),
+                );
+                tracing::warn!("{sentence}");
+            }
+        }
+    }
+    Ok((listeners, url(address)))
+}
+
+fn refused(address: SocketAddr, error: &io::Error) -> CliError {
+    let port = address.port();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            let who = holder_words(port);
+            CliError::new(
+                "port-in-use",
+                text(format!("端口 {port} 已被占用{who}"), format!("port {port} is in use{who}")),
+            )
+            .next(text(
+                "停止占用它的程序，或换一个端口：--port N",
+                "stop that program, or choose another port: --port N",
+            ))
+        }
+        io::ErrorKind::PermissionDenied => CliError::new(
+            "port-not-permitted",
+            text(format!("没有权限使用端口 {port}"), format!("port {port} may not be used by you")),
+        )
+        .next(text("换一个 1024 以上的端口：--port N", "choose a port above 1023: --port N")),
+        _ => CliError::new(
+            "address-not-available",
+            text(format!("无法在 {address} 上监听：{error}"), format!("{address} cannot be listened on: {error}")),
+        )
+        .next(text("检查 --listen 与 --port", "check --listen and --port")),
+    }
+}
+
+fn holder_words(port: u16) -> String {
+    match holder(port) {
+        Some((pid, name)) => text(format!("（pid {pid} {name}）"), format!(" by pid {pid} ({name})")),
+        None => String::new(),
+    }
+}
+
+/// Pid and name of the process that listens on this port, as far as we may see it.
+fn holder(port: u16) -> Option<(u32, String)> {
+    let inode = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| listening_inode(table, port))?;
+    for entry in fs::read_dir("/proc").ok()?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Ok(descriptors) = fs::read_dir(entry.path().join("fd")) else { continue };
+        if descriptors.flatten().any(|descriptor| fs::metadata(descriptor.path()).is_ok_and(|file| file.ino() == inode))
+        {
+            let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+            return Some((pid, name.trim_end().to_owned()));
+        }
+    }
+    None
+}
+
+fn listening_inode(table: &str, port: u16) -> Option<u64> {
+    const LISTEN: &str = "0A";
+    let table = fs::read_to_string(table).ok()?;
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (_, local_port) = fields.get(1)?.rsplit_once(':')?;
+        let listens = fields.get(3) == Some(&LISTEN) && u16::from_str_radix(local_port, 16) == Ok(port);
+        if listens { fields.get(9)?.parse().ok() } else { None }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_holds_a_port_is_named() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (pid, _) = holder(listener.local_addr().unwrap().port()).expect("our own sockets can be seen");
+        assert_eq!(pid, std::process::id());
+    }
+}

@@ -1,0 +1,177 @@
+//! The studio itself: one process that owns a home, serves its ports and runs its queue.
+
+mod listen;
+mod lock;
+mod log;
+mod owner;
+
+use std::{
+    fs, io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
+
+use client::{Endpoint, ProcessId};
+use domain::Home;
+use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+pub use lock::Holder;
+
+use crate::{
+    config::{self, Config},
+    error::{CliError, Result},
+    text::text,
+};
+
+/// Where to answer; kept beside the lock, so that a restart answers in the same place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ports {
+    pub listen: IpAddr,
+    /// 0: any free one.
+    pub port: u16,
+    /// 0: none.
+    pub second_port: u16,
+}
+
+/// Serves until SIGTERM or SIGINT. `ready` is told the address as soon as requests are answered.
+pub fn run(home: &Home, ports: Ports, config: &Config, ready: impl FnOnce(&str) -> io::Result<()>) -> Result<()> {
+    guard_address(home, ports.listen, config)?;
+    let mut lock = lock::HomeLock::take(home)?;
+    for folder in [home.models(), home.uploads(), home.tasks()] {
+        fs::create_dir_all(&folder).map_err(|error| unwritable(home, &folder, &error))?;
+    }
+    log::start(&home.log()).map_err(|error| unwritable(home, &home.log(), &error))?;
+    let gpu = gpu::Options::from_env().map_err(|error| CliError::usage("gpu-option-invalid", error.to_string()))?;
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .thread_keep_alive(Duration::from_secs(2))
+        .thread_stack_size(1 << 20)
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new("runtime", error.to_string()))?;
+    let answer = runtime.block_on(async {
+        let end = Shutdown::new().map_err(|error| CliError::new("signals", error.to_string()))?;
+        let (listeners, address) = listen::bind(&ports).await?;
+        lock.describe(&address, &ports).map_err(|error| unwritable(home, &home.lock(), &error))?;
+
+        let engine =
+            engine::start(engine::Options { home: home.clone(), sage: own_path()?, settings: settings(config), gpu })
+                .map_err(|error| CliError::new("studio-start-failed", error.to_string()))?;
+        let accounts = store::Accounts::open(&home.database())
+            .map_err(|error| CliError::new("studio-start-failed", error.to_string()))?;
+        let token = config.server.authentication.then(|| owner::open_session(&accounts)).transpose()?;
+        let endpoint = Endpoint {
+            process: ProcessId::current().map_err(|error| CliError::file("/proc".as_ref(), &error))?,
+            address: address.clone(),
+            token,
+        };
+        endpoint.write(home).map_err(|error| unwritable(home, &home.endpoint(), &error))?;
+        tracing::info!("SAGE Studio {} listening on {address}", env!("CARGO_PKG_VERSION"));
+        // Whoever started us may be gone by now; the studio serves all the same.
+        let _ = ready(&address);
+
+        let served = server::serve(engine.clone(), accounts, server_options(config), listeners, end.wait()).await;
+        engine.shutdown().await;
+        endpoint.remove(home);
+        tracing::info!("SAGE Studio stopped");
+        served.map_err(|error| CliError::new("serve-failed", error.to_string()))
+    });
+    // A driver call that hangs must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    answer
+}
+
+fn settings(config: &Config) -> engine::Settings {
+    engine::Settings {
+        default_time_limit: config.queue.time_limit.as_secs(),
+        queue_warning: config.queue.warn_above,
+        grace: config.tasks.grace,
+        log_cap: config.tasks.log_cap_mb << 20,
+    }
+}
+
+fn server_options(config: &Config) -> server::Options {
+    let config::Server { authentication, allowed_origins, hosts, upload_limit_gb, .. } = config.server.clone();
+    let defaults = server::Options::default();
+    let base_model = std::env::var("SAGE_FINETUNE_BASE_MODEL").ok().filter(|model| !model.is_empty());
+    server::Options {
+        authentication,
+        allowed_origins,
+        hosts,
+        upload_limit: (upload_limit_gb * (1u64 << 30) as f64) as u64,
+        base_model: base_model.unwrap_or(defaults.base_model),
+        started_at: defaults.started_at,
+    }
+}
+
+fn guard_address(home: &Home, listen: IpAddr, config: &Config) -> Result<()> {
+    if listen.is_loopback() || config.server.authentication {
+        return Ok(());
+    }
+    let path = home.config();
+    let path = path.display();
+    Err(CliError::usage(
+        "listen-needs-authentication",
+        text(
+            format!("在 {listen} 上监听会让网络上的任何人都能提交任务，而认证未开启"),
+            format!("listening on {listen} would let anybody on the network submit tasks, and authentication is off"),
+        ),
+    )
+    .next(text(
+        format!("在 {path} 的 [server] 下设置 authentication = true，或使用 SSH 隧道"),
+        format!("set authentication = true under [server] in {path}, or use an SSH tunnel"),
+    )))
+}
+
+/// The home cannot be used for what the studio needs it for.
+fn unwritable(home: &Home, path: &Path, error: &io::Error) -> CliError {
+    let (root, path) = (home.root().display(), path.display());
+    CliError::new(
+        "home-not-writable",
+        text(
+            format!("无法写入主目录 {root}（{path}：{error}）"),
+            format!("the home {root} cannot be written ({path}: {error})"),
+        ),
+    )
+    .next(text("检查权限，或用 --home 指定另一个目录", "check its permissions, or name another folder with --home"))
+}
+
+/// Supervisors and trainings run the same program as this one, also after it was replaced on disk.
+fn own_path() -> Result<std::path::PathBuf> {
+    std::env::current_exe().map_err(|error| CliError::file("/proc/self/exe".as_ref(), &error))
+}
+
+/// The signals that end the studio, heard from the moment this exists.
+struct Shutdown {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Shutdown {
+    fn new() -> io::Result<Shutdown> {
+        Ok(Shutdown { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(mut self) {
+        let name = tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        };
+        tracing::info!("{name}: stopping; trainings go on");
+    }
+}
+
+/// Such as `http://127.0.0.1:8080`.
+fn url(address: SocketAddr) -> String {
+    // What listens everywhere is reached here by the loopback address.
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}

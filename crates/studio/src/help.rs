@@ -1,0 +1,223 @@
+//! Help and usage errors in Chinese. English is what the doc comments of the arguments say.
+
+use clap::{
+    Command,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+use domain::Language;
+
+use crate::text::language;
+
+/// The tree with every text replaced by its translation.
+pub fn in_chinese(command: Command) -> Command {
+    let about = command.get_about().map(|about| chinese(&about.to_string()));
+    let command = command
+        .help_template("{before-help}{about-with-newline}\n用法：{usage}\n\n{all-args}{after-help}")
+        .subcommand_help_heading("命令")
+        .subcommand_value_name("命令")
+        .mut_args(|argument| {
+            let heading = if argument.is_positional() { "参数" } else { "选项" };
+            let help = argument.get_help().map(|help| chinese(&help.to_string()));
+            let argument = argument.help_heading(heading);
+            match help {
+                Some(help) => argument.help(help),
+                None => argument,
+            }
+        })
+        .mut_subcommands(in_chinese);
+    match about {
+        Some(about) => command.about(about),
+        None => command,
+    }
+}
+
+/// Prints what clap has to say and ends the program: help and version with 0, mistakes with 2.
+pub fn exit(error: &clap::Error) -> ! {
+    let mistake = error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    match language() {
+        Language::Zh if mistake => {
+            eprintln!("错误：{}\n\n更多信息请用 --help 查看。", mistake_in_chinese(error));
+            std::process::exit(i32::from(crate::error::USAGE));
+        }
+        _ => error.exit(),
+    }
+}
+
+fn mistake_in_chinese(error: &clap::Error) -> String {
+    let get = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.join("、"),
+        Some(value) => value.to_string(),
+        None => String::new(),
+    };
+    let (argument, value) = (get(ContextKind::InvalidArg), get(ContextKind::InvalidValue));
+    let sentence = match error.kind() {
+        ErrorKind::InvalidValue if value.is_empty() => format!("{argument} 需要一个值"),
+        ErrorKind::InvalidValue => {
+            format!("{argument} 的值 {value:?} 无效，可用：{}", get(ContextKind::ValidValue))
+        }
+        ErrorKind::ValueValidation => {
+            let reason = std::error::Error::source(error).map(|source| format!("：{source}")).unwrap_or_default();
+            format!("{argument} 的值 {value:?} 无效{reason}")
+        }
+        ErrorKind::UnknownArgument => format!("无法识别的参数 {argument}"),
+        ErrorKind::InvalidSubcommand => format!("无法识别的命令 {}", get(ContextKind::InvalidSubcommand)),
+        ErrorKind::MissingRequiredArgument => format!("缺少必需的参数：{argument}"),
+        ErrorKind::MissingSubcommand => format!("缺少命令，可用：{}", get(ContextKind::ValidSubcommand)),
+        ErrorKind::ArgumentConflict => format!("{argument} 不能与 {} 一起使用", get(ContextKind::PriorArg)),
+        _ => return error.to_string(),
+    };
+    let suggestion = match get(ContextKind::SuggestedArg) + &get(ContextKind::SuggestedSubcommand) {
+        empty if empty.is_empty() => String::new(),
+        suggestion => format!("（是否想用 {suggestion}？）"),
+    };
+    sentence + &suggestion
+}
+
+fn chinese(english: &str) -> String {
+    let found = CHINESE.iter().find(|(en, _)| *en == english);
+    found.map_or_else(|| english.to_owned(), |(_, zh)| (*zh).to_owned())
+}
+
+const CHINESE: &[(&str, &str)] = &[
+    ("The fine-tuning studio for the GPUs you own", "用自己的 GPU 微调模型的工作室"),
+    ("Folder of the studio [default: ~/.sage]", "Studio 的目录 [默认：~/.sage]"),
+    ("Language of all texts: zh or en [default: the system's]", "界面语言：zh 或 en [默认：跟随系统]"),
+    ("Print help", "显示帮助"),
+    ("Print the version", "显示版本"),
+    ("Print JSON", "输出 JSON"),
+    // studio
+    ("Start, stop and look after the studio", "启动、停止和查看 Studio"),
+    ("Start the studio in the background", "在后台启动 Studio"),
+    ("Stop the studio; trainings go on", "停止 Studio，训练继续运行"),
+    ("Stop the studio and start it as it was; trainings go on", "按原来的选项重启 Studio，训练继续运行"),
+    ("Say whether the studio runs, and where", "查看 Studio 是否在运行及其地址"),
+    ("Open the page in the browser", "在浏览器中打开页面"),
+    ("Print the studio's own log", "查看 Studio 自身的日志"),
+    ("Stay in the foreground until Ctrl-C", "在前台运行，直到按下 Ctrl-C"),
+    ("Port of API and page; 0: any free one [default: 8080]", "API 和页面的端口；0 表示任意空闲端口 [默认：8080]"),
+    (
+        "Second port that answers the same; none: no such port [default: 4200]",
+        "提供相同服务的第二个端口；none 表示不使用 [默认：4200]",
+    ),
+    (
+        "Address to listen on; others than loopback need authentication [default: 127.0.0.1]",
+        "监听地址；非本机地址需要开启认证 [默认：127.0.0.1]",
+    ),
+    ("Leave the terminal once it serves: the background half of a start", "开始服务后脱离终端：后台启动的另一半"),
+    ("Go on until Ctrl-C", "持续输出，直到按下 Ctrl-C"),
+    ("Only the last lines", "只显示最后几行"),
+    // task
+    ("Submit fine-tunes and other tasks, and follow them", "提交微调等任务并跟踪它们"),
+    ("Submit a fine-tune, or any command after --", "提交微调任务，或 -- 之后的任意命令"),
+    ("List tasks, newest first", "列出任务，最新的在前"),
+    ("Show one task in full", "显示一个任务的全部信息"),
+    ("Print a task's log", "查看任务日志"),
+    ("Stop running or waiting tasks", "取消运行中或排队中的任务"),
+    ("Put held tasks into the queue", "把保留的任务放入队列"),
+    ("Delete ended tasks and their files", "删除已结束的任务及其文件"),
+    ("Download the adapter of a completed task", "下载已完成任务的适配器"),
+    ("The task, such as finetune_1760000000_1", "任务，例如 finetune_1760000000_1"),
+    ("The tasks, such as finetune_1760000000_1", "一个或多个任务，例如 finetune_1760000000_1"),
+    ("Go on until the task ends, and end with its exit status", "持续输出直到任务结束，并以任务的退出状态结束"),
+    ("Only tasks in this state, such as queued or training", "只列出此状态的任务，例如 queued 或 training"),
+    ("How many", "数量"),
+    ("Only tasks older than this one", "只列出比它更早的任务"),
+    ("File or folder to save it in; - for stdout", "保存到的文件或目录；- 表示标准输出"),
+    // task submit
+    ("A folder, a name from `sage model list`, or a hub id", "目录、`sage model list` 中的名称或模型库 id"),
+    ("The data set, see `sage dataset check`", "数据集，见 `sage dataset check`"),
+    ("Fills what is not given: safe, balanced or fast", "填充未指定的参数：safe、balanced 或 fast"),
+    ("Passes over the data", "训练轮数"),
+    ("Examples per micro-batch", "每个微批的样本数"),
+    ("Micro-batches per optimizer step", "每个优化步累积的微批数"),
+    ("Peak learning rate", "最高学习率"),
+    ("Tokens per example at most", "每条样本的最大 token 数"),
+    ("Load the model in 8 bits, where the trainer can", "以 8 位加载模型（如果训练器支持）"),
+    ("Inner dimension of the adapter", "适配器的秩"),
+    ("The adapter is scaled by alpha / rank", "适配器按 alpha / rank 缩放"),
+    ("Share of the steps spent warming up, 0 to 1", "预热步数所占比例，0 到 1"),
+    ("How the learning rate falls: cosine, linear or constant", "学习率的下降方式：cosine、linear 或 constant"),
+    ("Decoupled weight decay of AdamW", "AdamW 的解耦权重衰减"),
+    ("Clips the gradient to this norm; 0: never", "梯度裁剪的范数上限；0 表示不裁剪"),
+    ("Decides order, initialisation and split", "决定顺序、初始化和划分的随机种子"),
+    ("Share of the examples kept for validation, 0 to 0.5", "留作验证的样本比例，0 到 0.5"),
+    ("Optimizer steps between checkpoints", "两个检查点之间的优化步数"),
+    ("A name to know it by", "便于识别的名称"),
+    ("Ends the task after this long, such as 90m or 2h", "超过此时长即结束任务，例如 90m 或 2h"),
+    ("Keep it out of the queue until `sage task release`", "暂不排队，直到 `sage task release`"),
+    ("Show the log until the task ends, and end with its exit status", "显示日志直到任务结束，并以任务的退出状态结束"),
+    ("Set a variable for the command; repeat for more", "为命令设置环境变量，可重复"),
+    (
+        "Any program with its arguments, run here, with the granted GPUs",
+        "任意程序及其参数，在当前目录运行，使用分配到的 GPU",
+    ),
+    // gpu, dataset, model
+    ("Show the GPUs, what is free on them and which models fit", "显示 GPU、空闲显存和适合的模型"),
+    ("Look at data sets", "查看数据集"),
+    ("Check a data set and show its first examples", "检查数据集并显示前几条样本"),
+    ("JSON or JSONL in alpaca, sharegpt or messages format", "alpaca、sharegpt 或 messages 格式的 JSON 或 JSONL"),
+    ("List models, or make a tiny one to practise on", "列出模型，或生成一个练习用的微型模型"),
+    ("List the models that can be trained", "列出可以训练的模型"),
+    ("Make a tiny random model to practise on, without any download", "生成练习用的随机微型模型，无需下载"),
+    ("Folder to make; it must be new or empty", "要创建的目录，必须不存在或为空"),
+    // generate
+    ("Ask a model, with an adapter if you like", "向模型提问，可加载适配器"),
+    ("Folder of an adapter, such as a completed task's output", "适配器目录，例如已完成任务的输出目录"),
+    ("Tokens of answer at most", "回答的最大 token 数"),
+    ("0: always the most likely word; above: the higher, the freer", "0：总取最可能的词；越大越随机"),
+    ("Choose among the words that make up this share of the probability", "只在累计概率达到此值的词中选取"),
+    ("Decides what is chosen", "决定选取结果的随机种子"),
+    ("What the model shall behave like", "系统提示词"),
+    ("What to ask", "要问的问题"),
+    // demo, train, completions
+    ("See it all at work in a minute: three fine-tunes of a tiny model", "一分钟看完全过程：对微型模型做三次微调"),
+    ("Leave the studio running, to look at its page", "保留运行中的 Studio，以便查看页面"),
+    ("Train one recipe here and now, as the studio's tasks do", "直接训练一个配方，与 Studio 的任务相同"),
+    ("recipe.json, as the studio writes it", "recipe.json，由 Studio 写出"),
+    ("Receives the adapter, checkpoints/ and metrics.jsonl", "存放适配器、checkpoints/ 和 metrics.jsonl 的目录"),
+    ("Print a shell's completions", "输出 shell 的补全脚本"),
+    ("The shell to complete for", "要补全的 shell"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn texts(command: &Command, into: &mut Vec<String>) {
+        into.extend(command.get_about().map(|about| about.to_string()));
+        into.extend(command.get_arguments().filter_map(|argument| argument.get_help()).map(|help| help.to_string()));
+        command.get_subcommands().for_each(|command| texts(command, into));
+    }
+
+    #[test]
+    fn every_help_text_has_its_chinese_and_no_translation_is_left_over() {
+        let mut used = Vec::new();
+        texts(&crate::cli::Cli::command(), &mut used);
+        for text in &used {
+            assert!(CHINESE.iter().any(|(en, _)| en == text), "no Chinese for {text:?}");
+        }
+        for (english, _) in CHINESE {
+            assert!(used.iter().any(|text| text == english), "nobody says {english:?}");
+        }
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        crate::cli::Cli::command().debug_assert();
+        in_chinese(crate::cli::Cli::command()).debug_assert();
+    }
+
+    #[test]
+    fn mistakes_are_explained_in_chinese() {
+        let mistake = |arguments: &[&str]| {
+            let command = in_chinese(crate::cli::Cli::command());
+            mistake_in_chinese(&command.try_get_matches_from(arguments).unwrap_err())
+        };
+        assert_eq!(mistake(&["sage", "taks"]), "无法识别的命令 taks（是否想用 task？）");
+        assert_eq!(mistake(&["sage", "gpu", "--jsn"]), "无法识别的参数 --jsn（是否想用 --json？）");
+        assert!(mistake(&["sage", "dataset", "check"]).starts_with("缺少必需的参数"));
+        assert!(mistake(&["sage", "--lang", "fr", "gpu"]).contains("可用：zh、en"));
+    }
+}
