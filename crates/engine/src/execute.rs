@@ -1,8 +1,8 @@
 //! Acts on what was committed: launches, stops, removes. Everything here may be done twice without harm.
 
-use std::{collections::BTreeMap, fs, io, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
 
-use domain::{Failure, Home, Recipe, StateKind, TaskId};
+use domain::{Attempt, Failure, Home, Recipe, StateKind, Task, TaskId};
 use runner::{LaunchSpec, Launcher};
 
 use crate::{
@@ -13,11 +13,13 @@ use crate::{
     watch::{self, Watched},
 };
 
+/// Cheap to clone: each launch takes one along to a thread of its own.
+#[derive(Clone)]
 pub struct Executor {
     home: Home,
-    sage: PathBuf,
+    sage: Arc<Path>,
     settings: Settings,
-    launcher: Launcher,
+    launcher: Arc<Launcher>,
     outbox: Outbox,
     runtime: tokio::runtime::Handle,
 }
@@ -27,9 +29,9 @@ impl Executor {
         let supervise = vec![options.sage.clone().into_os_string(), "supervise".into()];
         Executor {
             home: options.home.clone(),
-            sage: options.sage.clone(),
+            sage: options.sage.as_path().into(),
             settings: options.settings.clone(),
-            launcher: Launcher::new(supervise),
+            launcher: Arc::new(Launcher::new(supervise)),
             outbox,
             runtime,
         }
@@ -39,8 +41,7 @@ impl Executor {
         match effect {
             Effect::Launch(id) => {
                 if let Some(running) = running.get(&id) {
-                    self.watch(running, false);
-                    self.launch(running);
+                    self.launch(&running.task, &running.attempt);
                 }
             }
             Effect::Stop { task, attempt, now } => self.stop(task, attempt, now),
@@ -59,42 +60,47 @@ impl Executor {
 
     /// After a restart: an attempt that was decided on is launched unless it was already, and watched in any case.
     pub fn adopt(&self, running: &RunningTask) {
-        let (id, number) = (running.task.id, running.attempt.number);
-        let stopping = running.task.state.kind() == StateKind::Cancelled;
-        match runner::observe(&self.home.attempt(id, number)) {
-            Ok(runner::Observed::NotStarted) if stopping => self.report(running, Fact::Ended(Outcome::Stopped)),
-            Ok(runner::Observed::NotStarted) => {
-                self.watch(running, false);
-                self.launch(running);
+        let RunningTask { task, attempt, removed } = running;
+        let stopping = task.state.kind() == StateKind::Cancelled;
+        match runner::observe(&self.home.attempt(task.id, attempt.number)) {
+            Ok(runner::Observed::NotStarted) if stopping => {
+                self.report(task.id, attempt.number, Fact::Ended(Outcome::Stopped));
             }
+            Ok(runner::Observed::NotStarted) => self.launch(task, attempt),
             _ => {
-                tracing::info!("[FinetuneManager] 重新接管任务: {id}");
-                self.watch(running, true);
+                tracing::info!("[FinetuneManager] 重新接管任务: {}", task.id);
+                self.watch(task, attempt, true);
                 if stopping {
-                    self.stop(id, number, running.removed);
+                    self.stop(task.id, attempt.number, *removed);
                 }
             }
         }
     }
 
-    fn launch(&self, running: &RunningTask) {
-        if let Err(message) = self.try_launch(running) {
-            tracing::error!("could not launch {}: {message}", running.task.id);
-            // Whether a supervisor had taken it is unknown; this makes sure that it never starts.
-            self.stop(running.task.id, running.attempt.number, true);
-            self.report(running, Fact::Ended(Outcome::Failed(Failure::LaunchFailed { message })));
-        }
+    /// On a thread of its own: the supervisor that takes the attempt may have to be spawned first, and the loop does
+    /// not wait for that.
+    fn launch(&self, task: &Task, attempt: &Attempt) {
+        let (executor, task, attempt) = (self.clone(), task.clone(), attempt.clone());
+        self.runtime.spawn_blocking(move || {
+            if let Err(message) = executor.try_launch(&task, &attempt) {
+                tracing::error!("could not launch {}: {message}", task.id);
+                // Whether a supervisor had taken it is unknown; this makes sure that it never starts.
+                executor.stop(task.id, attempt.number, true);
+                let outcome = Outcome::Failed(Failure::LaunchFailed { message });
+                executor.report(task.id, attempt.number, Fact::Ended(outcome));
+            }
+        });
     }
 
-    fn try_launch(&self, running: &RunningTask) -> Result<(), String> {
-        let task = &running.task;
-        let attempt_dir = self.home.attempt(task.id, running.attempt.number);
+    fn try_launch(&self, task: &Task, attempt: &Attempt) -> Result<(), String> {
+        let attempt_dir = self.home.attempt(task.id, attempt.number);
         let readable = |error: io::Error| format!("{}: {error}", attempt_dir.display());
         fs::create_dir_all(&attempt_dir).map_err(readable)?;
         if let Recipe::FineTune(_) = task.recipe {
             fs::write(self.home.recipe(task.id), recipes::launch::recipe_json(task)).map_err(readable)?;
         }
-        let command = recipes::launch::command(task, &running.attempt.grant, &self.home, &self.sage);
+        self.watch(task, attempt, false);
+        let command = recipes::launch::command(task, &attempt.grant, &self.home, &self.sage);
         let spec = LaunchSpec {
             attempt_dir,
             argv: command.argv,
@@ -108,17 +114,17 @@ impl Executor {
         self.launcher.launch(&spec).map_err(|error| error.to_string())
     }
 
-    fn watch(&self, running: &RunningTask, adopted: bool) {
-        let (fine_tune, program) = match &running.task.recipe {
+    fn watch(&self, task: &Task, attempt: &Attempt, adopted: bool) {
+        let (fine_tune, program) = match &task.recipe {
             Recipe::FineTune(_) => (true, self.sage.display().to_string()),
             Recipe::Command(command) => (false, command.argv[0].clone()),
         };
         let watched = Watched {
-            task: running.task.id,
-            attempt: running.attempt.number,
+            task: task.id,
+            attempt: attempt.number,
             fine_tune,
             program,
-            time_limit: running.task.time_limit,
+            time_limit: task.time_limit,
             adopted,
         };
         self.runtime.spawn(watch::watch(watched, self.home.clone(), self.outbox.clone()));
@@ -132,8 +138,7 @@ impl Executor {
         }
     }
 
-    fn report(&self, running: &RunningTask, fact: Fact) {
-        let report = Report { task: running.task.id, attempt: running.attempt.number, fact };
-        self.outbox.send(Message::Report(report));
+    fn report(&self, task: TaskId, attempt: u32, fact: Fact) {
+        self.outbox.send(Message::Report(Report { task, attempt, fact }));
     }
 }
