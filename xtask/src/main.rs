@@ -1,1 +1,52 @@
-fn main() {}
+//! `cargo xtask <job>`: the only script runner of this repository.
+
+mod bench;
+mod run;
+mod test;
+mod tidy;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+enum Job {
+    /// Run every test there is: format, lints, page, Rust, browser
+    Test(test::Test),
+    /// Measure what the studio promises: startup submit dispatch memory api trainer
+    Bench(bench::Bench),
+    /// Check what no compiler checks
+    Tidy,
+    /// Rewrite openapi.json from the routes
+    Openapi,
+}
+
+fn main() -> ExitCode {
+    // The no-op task of `bench dispatch`: nothing comes before it.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|job| job == "stamp") {
+        bench::dispatch::stamp(arguments.next().expect("stamp FILE"));
+        return ExitCode::SUCCESS;
+    }
+    let succeeded = match Job::parse() {
+        Job::Test(options) => test::run(&options),
+        Job::Bench(options) => bench::run(&options),
+        Job::Tidy => {
+            let report = tidy::check(&root());
+            report.print();
+            report.faults.is_empty()
+        }
+        Job::Openapi => run::in_root("cargo", &["test", "--quiet", "-p", "server", "--test", "openapi"])
+            .env("SAGE_UPDATE_OPENAPI", "1")
+            .status()
+            .is_ok_and(|status| status.success()),
+    };
+    if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The repository.
+fn root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.parent().expect("xtask lies in the repository").to_owned()
+}
