@@ -51,7 +51,7 @@ async fn measure(rounds: usize) -> Result<(), Box<dyn Error>> {
     let program = std::env::current_exe()?;
     let home = std::env::temp_dir().join(format!("runner-latency-{}", std::process::id()));
     let launcher = Launcher::new(vec![program.clone().into(), "supervise".into()]);
-    let (mut launches, mut starts, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut launches, mut known, mut starts, mut ends) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut resident = 0;
     for round in 0..rounds {
         let dir = home.join(round.to_string());
@@ -75,6 +75,7 @@ async fn measure(rounds: usize) -> Result<(), Box<dyn Error>> {
         launcher.launch(&spec)?;
         launches.push(now() - handed_over);
         let Started::Running(running) = wait_started(&spec.attempt_dir).await? else { return Err("no start".into()) };
+        known.push(now() - handed_over);
         resident = resident_kib(running.supervisor.pid)?;
         let end = tokio::spawn({
             let dir = spec.attempt_dir.clone();
@@ -95,7 +96,8 @@ async fn measure(rounds: usize) -> Result<(), Box<dyn Error>> {
     }
     std::fs::remove_dir_all(home)?;
     report("launch: spec handed over -> attempt claimed", launches);
-    report("launch: spec handed over -> program runs", starts);
+    report("launch: spec handed over -> program executed, and known here", known);
+    report("launch: spec handed over -> first line of the program", starts);
     report("end:    last line of the program -> record in hand", ends);
     println!("supervisor resident: {resident} KiB");
     Ok(())

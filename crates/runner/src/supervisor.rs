@@ -152,7 +152,7 @@ fn spawn(
     let parent = rustix::process::getpid();
     let last_steps = move || {
         rustix::process::setsid()?;
-        sys::reset_signal_actions();
+        sys::reset_signals();
         if let Some(score) = &oom_score {
             fs::write(OOM_SCORE, score)?;
         }
@@ -160,7 +160,8 @@ fn spawn(
         files::write_spawned(&dir, &RunningRecord { supervisor: supervisor.clone(), task, started_at, grace })?;
         // A supervisor killed until now leaves a record of a task that never runs; killed from now on, of one that does.
         if rustix::process::getppid() != Some(parent) {
-            return Err(Errno::SRCH.into());
+            // Nobody is left to report to.
+            sys::end_without_cleanup();
         }
         Ok(())
     };

@@ -32,9 +32,14 @@ unsafe fn fork_and_end_parent() -> io::Result<()> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(()),
-        // SAFETY: ends the process without running exit handlers, which are the child's now.
-        _ => unsafe { libc::_exit(0) },
+        _ => end_without_cleanup(),
     }
+}
+
+/// Ends a process whose exit handlers and buffers belong to its other half.
+pub(crate) fn end_without_cleanup() -> ! {
+    // SAFETY: nothing runs in this process after it.
+    unsafe { libc::_exit(0) }
 }
 
 /// Blocks every signal and returns a descriptor to read them from.
@@ -65,11 +70,17 @@ pub(crate) fn read_signals(file: &OwnedFd) -> Vec<i32> {
     signals
 }
 
-/// Gives every signal its default action, whatever the studio was started with (`nohup`, a shell's `&`).
-pub(crate) fn reset_signal_actions() {
-    for signal in 1..=64 {
-        // SAFETY: SIG_DFL runs no code of ours; numbers that cannot be set are refused by the call.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+/// Gives every signal its default action and blocks none, whatever the studio was started with (`nohup`, a shell's `&`).
+pub(crate) fn reset_signals() {
+    // SAFETY: SIG_DFL runs no code of ours, and numbers that cannot be set are refused; the set is initialised by
+    // sigemptyset before use.
+    unsafe {
+        for signal in 1..=64 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut());
     }
 }
 

@@ -13,7 +13,7 @@ use crate::watch::FolderWatch;
 use crate::{Exit, ExitRecord, Observed, ProcessIdentity, RunningRecord, observe, stop, sys};
 
 /// How long an ended task may wait to be reaped by the process that took it over; longer means that it never will be.
-const REAPING: Duration = Duration::from_secs(2);
+const REAPING: Duration = Duration::from_secs(10);
 
 /// What [`wait_started`] waits for.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,0 +1,150 @@
+use std::fs;
+use std::time::Duration;
+
+use runner::{AttemptEnd, End, Exit, Launcher, Observed, observe, wait_end};
+
+use crate::fixture::{Dice, Fixture, Studio, Watched, processes_with, spin, until, watch, write_json};
+
+pub async fn the_studio_is_killed(f: Fixture) {
+    let mut gate = f.gate("gate");
+    let mut studio = Studio::start("mortal");
+    studio.send(&f.spec("echo before; read _ < gate; echo after; exit 7"));
+    studio.wait_until_launched();
+    f.line("before").await;
+    studio.kill();
+    assert!(matches!(observe(&f.attempt()).unwrap(), Observed::Running(_)));
+    gate.open();
+    assert_eq!(f.end().await.end, End::Exited { exit_code: 7 });
+    assert_eq!(f.log(), "before\nafter\n");
+}
+
+/// Whatever the dead studio had got to, the next one launches the attempt again, and it runs once.
+pub async fn the_studio_is_killed_at_any_moment_of_a_launch(f: Fixture) {
+    let mut dice = Dice::new(1);
+    let mut started = 0;
+    for round in 0..30 {
+        let mut spec = f.spec("echo run");
+        spec.attempt_dir = f.path(&format!("attempt-{round}"));
+        spec.log = f.path(&format!("log-{round}"));
+        let mut studio = Studio::start("short-lived");
+        studio.send(&spec);
+        spin(Duration::from_micros(dice.below(40_000)));
+        studio.kill();
+        started += u32::from(observe(&spec.attempt_dir).unwrap() != Observed::NotStarted);
+        f.launcher.launch(&spec).unwrap();
+        let end = wait_end(&spec.attempt_dir).await.unwrap();
+        let AttemptEnd::Ended(record) = end else { panic!("round {round}: {end:?}") };
+        assert_eq!(record.end, End::Exited { exit_code: 0 }, "round {round}");
+        assert_eq!(fs::read_to_string(&spec.log).unwrap(), "run\n", "round {round}");
+    }
+    eprintln!("{started} of 30 studios lived long enough to start their attempt");
+}
+
+pub async fn the_supervisor_is_killed(f: Fixture) {
+    let mut gate = f.gate("gate");
+    let running =
+        f.start(&f.spec("echo ready; (setsid sh -c 'echo left $$; exec sleep 1000' &) read _ < gate; exit 7")).await;
+    let left = Watched::new(&f.line("left").await);
+    let supervisor = watch(&running.supervisor);
+    supervisor.kill();
+    supervisor.wait();
+    let lost = Observed::SupervisorLost { task: Some(running.task.clone()) };
+    until(|| observe(&f.attempt()).unwrap() == lost);
+
+    let attempt = f.attempt();
+    let (end, ()) = tokio::join!(wait_end(&attempt), async { gate.open() });
+    assert!(left.has_ended());
+    match end.unwrap() {
+        AttemptEnd::Ended(record) => {
+            assert!(record.supervisor_lost);
+            assert_eq!(record.end, End::Exited { exit_code: 7 });
+            assert_eq!(observe(&attempt).unwrap(), Observed::Ended(record));
+        }
+        AttemptEnd::SupervisorLost => eprintln!("SKIPPED half of the_supervisor_is_killed: this kernel tells no exit"),
+        AttemptEnd::Interrupted => panic!("nothing was interrupted"),
+    }
+}
+
+/// Nothing is left over, nothing runs twice, and what is said about the end is true.
+pub async fn the_supervisor_is_killed_at_any_moment(f: Fixture) {
+    let mut dice = Dice::new(2);
+    let mut ends = std::collections::BTreeMap::new();
+    for round in 0..60 {
+        let mut spec = f.spec("echo run; sh -c 'exit 7'; exit 8");
+        spec.attempt_dir = f.path(&format!("attempt-{round}"));
+        spec.log = f.path(&format!("log-{round}"));
+        f.launcher.launch(&spec).unwrap();
+        let claim = fs::read_to_string(spec.attempt_dir.join("claim")).unwrap();
+        let claim: serde_json::Value = serde_json::from_str(&claim).unwrap();
+        spin(Duration::from_micros(dice.below(6_000)));
+        if observe(&spec.attempt_dir).is_ok_and(|seen| !matches!(seen, Observed::Ended(_))) {
+            let pid = rustix::process::Pid::from_raw(claim["supervisor"]["pid"].as_i64().unwrap() as i32).unwrap();
+            // It may have ended by itself by now.
+            let _ = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+                .and_then(|pidfd| rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL));
+        }
+        let end = wait_end(&spec.attempt_dir).await.unwrap();
+        let log = fs::read_to_string(&spec.log).unwrap();
+        let word = match &end {
+            AttemptEnd::Ended(record) => {
+                assert_eq!((&record.end, log.as_str()), (&End::Exited { exit_code: 8 }, "run\n"), "round {round}");
+                if record.supervisor_lost { "learned" } else { "recorded" }
+            }
+            AttemptEnd::SupervisorLost => "unknown",
+            AttemptEnd::Interrupted => panic!("round {round}: nothing was interrupted"),
+        };
+        *ends.entry(word).or_insert(0) += 1;
+        let mark = format!("SAGE_ATTEMPT={}", spec.attempt_dir.display());
+        assert_eq!(processes_with("environ", &mark), Vec::<String>::new(), "round {round}: {end:?}");
+        f.launcher.launch(&spec).unwrap();
+        assert_eq!(fs::read_to_string(&spec.log).unwrap(), log, "round {round} ran twice");
+    }
+    eprintln!("{ends:?}");
+}
+
+pub async fn a_task_without_supervisor_can_be_stopped(f: Fixture) {
+    let mut spec = f.spec(
+        "trap '' TERM
+         (setsid sh -c 'echo escaped $$; while :; do sleep 1000; done' &)
+         while :; do sleep 1000; done",
+    );
+    spec.grace = Duration::from_millis(200);
+    let running = f.start(&spec).await;
+    let escaped = Watched::new(&f.line("escaped").await);
+    let (supervisor, task) = (watch(&running.supervisor), watch(&running.task));
+    supervisor.kill();
+    supervisor.wait();
+    runner::stop(&f.attempt()).unwrap();
+    assert!(!task.has_ended(), "no grace");
+    match wait_end(&f.attempt()).await.unwrap() {
+        AttemptEnd::Ended(record) => assert_eq!(record.end, End::from(Exit::Signal(9))),
+        end => assert_eq!(end, AttemptEnd::SupervisorLost),
+    }
+    escaped.wait();
+}
+
+pub async fn the_machine_went_down(f: Fixture) {
+    let attempt = f.attempt();
+    let claim = r#"{"supervisor":{"boot_id":"of-another-boot","pid":1,"start_time":1}}"#;
+    write_json(&attempt.join("claim"), claim);
+    assert_eq!(observe(&attempt).unwrap(), Observed::Interrupted);
+    assert_eq!(wait_end(&attempt).await.unwrap(), AttemptEnd::Interrupted);
+    runner::stop(&attempt).unwrap();
+    // It is this attempt that was interrupted; nobody may start it again.
+    Launcher::launch(&f.launcher, &f.spec("echo run")).unwrap();
+    assert_eq!(f.log(), "");
+
+    // What a power cut leaves of files that were just written.
+    write_json(&attempt.join("exit"), "");
+    assert_eq!(observe(&attempt).unwrap(), Observed::Interrupted);
+    write_json(&attempt.join("claim"), "");
+    assert_eq!(observe(&attempt).unwrap(), Observed::Interrupted);
+
+    // The end was recorded before the power cut.
+    write_json(&attempt.join("claim"), claim);
+    let exit = r#"{"end":{"code":"exited","exit_code":0},"started_at":"2026-01-01T00:00:00Z",
+        "ended_at":"2026-01-01T00:00:01Z","seconds":1.0,"lost_log_bytes":0,"supervisor_lost":false}"#;
+    write_json(&attempt.join("exit"), exit);
+    let seen = observe(&attempt).unwrap();
+    assert!(matches!(&seen, Observed::Ended(record) if record.end == End::Exited { exit_code: 0 }), "{seen:?}");
+}
