@@ -39,6 +39,7 @@ pub fn command(task: &Task, grant: &Grant, home: &Home, sage: &Path) -> LaunchCo
 
     // After the task's own variables: which devices it was granted is not for the task to say.
     set("CUDA_VISIBLE_DEVICES", visible_devices(grant));
+    set("SAGE_HOME", text(home.root()));
     set("SAGE_TASK_ID", task.id.to_string());
     set("SAGE_TASK_DIR", text(&folder));
     set("SAGE_METRICS", text(&home.metrics(task.id)));
