@@ -4,6 +4,7 @@ pub mod advice;
 pub mod archive;
 pub mod dataset;
 pub mod docs_dataset;
+mod http;
 pub mod hub;
 pub mod launch;
 pub mod models;

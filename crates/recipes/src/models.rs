@@ -199,7 +199,7 @@ fn snapshot(model: &Path) -> Option<PathBuf> {
 }
 
 /// The folder itself if it has a configuration and all weights.
-fn complete(folder: PathBuf) -> Result<PathBuf, ModelError> {
+pub(crate) fn complete(folder: PathBuf) -> Result<PathBuf, ModelError> {
     if !folder.join(CONFIG).is_file() {
         return Err(ModelError::NoConfig { folder });
     }
