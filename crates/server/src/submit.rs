@@ -53,7 +53,7 @@ fn check_files(app: &App, recipe: Recipe) -> Result<(Recipe, Vec<Warning>)> {
     let report = app.datasets.check(&path)?;
     recipe.dataset_file = path.display().to_string();
     models::resolve(&recipe.model_name, app.engine.home(), &app.hub_cache)
-        .map_err(|error| ApiError::bad_request(error.code(), error.to_string()))?;
+        .map_err(|error| ApiError::bad_request(error.code(), error.to_string()).zh(error.message_zh()))?;
     let mut warnings = advice::preflight(&recipe, &app.inventory());
     warnings.extend(report.warnings.iter().cloned());
     Ok((Recipe::FineTune(recipe), warnings))

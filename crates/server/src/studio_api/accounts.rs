@@ -62,7 +62,7 @@ type SignedIn = ([(HeaderName, String); 2], Json<Token>);
 /// Sign in without a name
 ///
 /// In the one-person default a guest is the owner of the machine; where authentication is on there are no guests.
-#[utoipa::path(post, path = "/api/auth/guest", tag = "first generation", responses(
+#[utoipa::path(post, path = "/api/auth/guest", operation_id = "auth_guest", tag = "first generation", responses(
     (status = 200, body = Token),
     (status = 403, body = ErrorBody),
 ))]
@@ -76,7 +76,7 @@ pub async fn guest(State(app): State<Shared>) -> Result<SignedIn> {
 }
 
 /// Sign in
-#[utoipa::path(post, path = "/api/auth/login", tag = "first generation",
+#[utoipa::path(post, path = "/api/auth/login", operation_id = "auth_login", tag = "first generation",
     request_body(content = Credentials, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, body = Token),
@@ -100,7 +100,7 @@ pub async fn login(
 /// Make an account
 ///
 /// Where authentication is on, only somebody who is signed in can: make the first one before switching it on.
-#[utoipa::path(post, path = "/api/auth/register", tag = "first generation", request_body = Credentials, responses(
+#[utoipa::path(post, path = "/api/auth/register", operation_id = "auth_register", tag = "first generation", request_body = Credentials, responses(
     (status = 200, body = Person),
     (status = 400, description = "The name is taken or the password too short", body = ErrorBody),
     (status = 401, body = ErrorBody),
@@ -130,7 +130,7 @@ pub async fn register(
 }
 
 /// Who is signed in
-#[utoipa::path(get, path = "/api/auth/me", tag = "first generation", responses(
+#[utoipa::path(get, path = "/api/auth/me", operation_id = "auth_me", tag = "first generation", responses(
     (status = 200, body = Person),
     (status = 401, body = ErrorBody),
 ))]
@@ -140,7 +140,7 @@ pub async fn me(State(app): State<Shared>, headers: HeaderMap) -> Result<Json<Pe
 }
 
 /// Sign out
-#[utoipa::path(post, path = "/api/auth/logout", tag = "first generation", responses((status = 200, body = Done)))]
+#[utoipa::path(post, path = "/api/auth/logout", operation_id = "auth_logout", tag = "first generation", responses((status = 200, body = Done)))]
 pub async fn logout(State(app): State<Shared>, headers: HeaderMap) -> Result<impl IntoResponse> {
     if let Some(token) = auth::token(&headers) {
         auth::close_session(&app, token).await?;

@@ -20,7 +20,7 @@ pub struct CurrentModel {
 }
 
 /// The base model in use
-#[utoipa::path(get, path = "/api/finetune/current-model", tag = "first generation", responses(
+#[utoipa::path(get, path = "/api/finetune/current-model", operation_id = "finetune_current_model", tag = "first generation", responses(
     (status = 200, body = CurrentModel),
     (status = 401, body = ErrorBody),
 ))]
@@ -35,7 +35,7 @@ pub struct SwitchParams {
 }
 
 /// Serve another model
-#[utoipa::path(post, path = "/api/finetune/switch-model", tag = "first generation", params(SwitchParams), responses(
+#[utoipa::path(post, path = "/api/finetune/switch-model", operation_id = "finetune_switch_model", tag = "first generation", params(SwitchParams), responses(
     (status = 401, body = ErrorBody),
     (status = 422, body = ErrorBody),
     (status = 503, description = "No inference service is registered", body = ErrorBody),
@@ -50,7 +50,7 @@ pub struct UseAsBackend {
 }
 
 /// Serve a tuned model
-#[utoipa::path(post, path = "/api/finetune/use-as-backend", tag = "first generation", request_body = UseAsBackend,
+#[utoipa::path(post, path = "/api/finetune/use-as-backend", operation_id = "finetune_use_as_backend", tag = "first generation", request_body = UseAsBackend,
     responses(
         (status = 400, description = "The task is not completed", body = ErrorBody),
         (status = 401, body = ErrorBody),

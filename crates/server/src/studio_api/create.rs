@@ -40,7 +40,7 @@ pub struct CreateTask {
 /// Submit a fine-tune
 ///
 /// It starts at once or waits for a device. Unknown fields are ignored; numbers may come as text.
-#[utoipa::path(post, path = "/api/finetune/create", tag = "first generation", request_body = CreateTask, responses(
+#[utoipa::path(post, path = "/api/finetune/create", operation_id = "finetune_create", tag = "first generation", request_body = CreateTask, responses(
     (status = 200, body = TaskObject<'static>),
     (status = 400, description = "The data set or the model cannot be used", body = ErrorBody),
     (status = 401, body = ErrorBody),

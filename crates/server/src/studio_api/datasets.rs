@@ -29,7 +29,7 @@ pub struct Uploaded {
 }
 
 /// Upload a data set
-#[utoipa::path(post, path = "/api/finetune/upload-dataset", tag = "first generation",
+#[utoipa::path(post, path = "/api/finetune/upload-dataset", operation_id = "finetune_upload_dataset", tag = "first generation",
     request_body(content = UploadForm, content_type = "multipart/form-data"),
     responses(
         (status = 200, body = Uploaded),
@@ -60,7 +60,7 @@ pub struct DocsStats {
 }
 
 /// Make a data set of the SAGE documentation
-#[utoipa::path(post, path = "/api/finetune/prepare-sage-docs", tag = "first generation", responses(
+#[utoipa::path(post, path = "/api/finetune/prepare-sage-docs", operation_id = "finetune_prepare_docs", tag = "first generation", responses(
     (status = 200, body = PreparedDocs),
     (status = 401, body = ErrorBody),
     (status = 409, description = "It is being made already", body = ErrorBody),

@@ -32,7 +32,7 @@ impl From<ModelView> for Model {
 }
 
 /// Models to tune, and models tuned here
-#[utoipa::path(get, path = "/api/finetune/models", tag = "first generation", responses(
+#[utoipa::path(get, path = "/api/finetune/models", operation_id = "finetune_models", tag = "first generation", responses(
     (status = 200, body = [Model]),
     (status = 401, body = ErrorBody),
 ))]
@@ -62,7 +62,7 @@ pub struct BaseModel {
 }
 
 /// Base models by what fits the detected device
-#[utoipa::path(get, path = "/api/finetune/models/base", tag = "first generation", responses(
+#[utoipa::path(get, path = "/api/finetune/models/base", operation_id = "finetune_base_models", tag = "first generation", responses(
     (status = 200, body = BaseModels),
     (status = 401, body = ErrorBody),
 ))]

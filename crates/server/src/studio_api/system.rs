@@ -35,7 +35,7 @@ pub struct GpuInfoDevice {
 /// The GPUs and what to train on them
 ///
 /// Never an error: a failed detection answers `available: false` and says why in `recommendation`.
-#[utoipa::path(get, path = "/api/system/gpu-info", tag = "first generation", responses(
+#[utoipa::path(get, path = "/api/system/gpu-info", operation_id = "gpu_info", tag = "first generation", responses(
     (status = 200, body = GpuInfo),
     (status = 401, body = ErrorBody),
 ))]
@@ -48,7 +48,7 @@ pub fn render(info: advice::GpuInfo) -> Bytes {
 }
 
 /// Whether the studio answers
-#[utoipa::path(get, path = "/health", tag = "first generation", responses(
+#[utoipa::path(get, path = "/health", operation_id = "health", tag = "first generation", responses(
     (status = 200, content_type = "application/json", body = inline(Health)),
 ))]
 pub async fn health() -> impl IntoResponse {

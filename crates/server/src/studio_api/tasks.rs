@@ -39,7 +39,7 @@ pub fn json(body: Vec<u8>) -> Response {
 }
 
 /// All tasks, newest first
-#[utoipa::path(get, path = "/api/finetune/tasks", tag = "first generation", responses(
+#[utoipa::path(get, path = "/api/finetune/tasks", operation_id = "finetune_tasks", tag = "first generation", responses(
     (status = 200, body = [TaskObject<'static>]),
     (status = 401, body = ErrorBody),
 ))]
@@ -52,7 +52,7 @@ pub async fn list(State(app): State<Shared>) -> Result<Response> {
 }
 
 /// One task
-#[utoipa::path(get, path = "/api/finetune/tasks/{id}", tag = "first generation", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/finetune/tasks/{id}", operation_id = "finetune_task", tag = "first generation", params(("id" = String, Path)),
     responses(
         (status = 200, body = TaskObject<'static>),
         (status = 401, body = ErrorBody),
@@ -70,7 +70,7 @@ pub async fn get(State(app): State<Shared>, Id(id): Id) -> Result<Response> {
 }
 
 /// Cancel a task
-#[utoipa::path(post, path = "/api/finetune/tasks/{id}/cancel", tag = "first generation", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/finetune/tasks/{id}/cancel", operation_id = "finetune_cancel", tag = "first generation", params(("id" = String, Path)),
     responses(
         (status = 200, body = Done),
         (status = 400, description = "It has ended already", body = ErrorBody),
@@ -87,7 +87,7 @@ pub async fn cancel(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) 
 }
 
 /// Delete a task with its files
-#[utoipa::path(delete, path = "/api/finetune/tasks/{id}", tag = "first generation", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/api/finetune/tasks/{id}", operation_id = "finetune_delete", tag = "first generation", params(("id" = String, Path)),
     responses(
         (status = 200, body = Done),
         (status = 400, description = "It is running or waiting", body = ErrorBody),
@@ -107,7 +107,7 @@ pub async fn delete(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) 
 }
 
 /// Download the adapter
-#[utoipa::path(get, path = "/api/finetune/tasks/{id}/download", tag = "first generation", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/finetune/tasks/{id}/download", operation_id = "finetune_download", tag = "first generation", params(("id" = String, Path)),
     responses(
         (status = 200, description = "{id}_finetuned_model.tar.gz", content_type = "application/gzip", body = [u8]),
         (status = 400, description = "It is not completed", body = ErrorBody),

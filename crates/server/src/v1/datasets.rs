@@ -32,7 +32,7 @@ pub struct UploadForm {
 }
 
 /// Uploaded data sets, newest first
-#[utoipa::path(get, path = "/api/v1/datasets", tag = "datasets", responses(
+#[utoipa::path(get, path = "/api/v1/datasets", operation_id = "list_datasets", tag = "datasets", responses(
     (status = 200, body = [DatasetView]),
     (status = 401, body = ErrorBody),
 ))]
@@ -42,7 +42,7 @@ async fn list(State(app): State<Shared>) -> Result<Json<Vec<DatasetView>>> {
 }
 
 /// Upload a data set
-#[utoipa::path(post, path = "/api/v1/datasets", tag = "datasets",
+#[utoipa::path(post, path = "/api/v1/datasets", operation_id = "upload_dataset", tag = "datasets",
     request_body(content = UploadForm, content_type = "multipart/form-data"),
     responses(
         (status = 201, body = DatasetView),
@@ -58,7 +58,7 @@ async fn upload(State(app): State<Shared>, body: extract::Form) -> Result<(Statu
 }
 
 /// Store pasted text as a data set
-#[utoipa::path(post, path = "/api/v1/datasets/paste", tag = "datasets", request_body = PasteDataset, responses(
+#[utoipa::path(post, path = "/api/v1/datasets/paste", operation_id = "paste_dataset", tag = "datasets", request_body = PasteDataset, responses(
     (status = 201, body = DatasetView),
     (status = 400, description = "It does not parse: line and reason", body = ErrorBody),
     (status = 401, body = ErrorBody),
@@ -75,7 +75,7 @@ async fn paste(
 }
 
 /// Delete an uploaded data set
-#[utoipa::path(delete, path = "/api/v1/datasets/{filename}", tag = "datasets", params(("filename" = String, Path)),
+#[utoipa::path(delete, path = "/api/v1/datasets/{filename}", operation_id = "delete_dataset", tag = "datasets", params(("filename" = String, Path)),
     responses(
         (status = 204),
         (status = 401, body = ErrorBody),

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::{app::Shared, view};
 
 /// The devices as last read
-#[utoipa::path(get, path = "/api/v1/devices", tag = "devices", responses(
+#[utoipa::path(get, path = "/api/v1/devices", operation_id = "get_devices", tag = "devices", responses(
     (status = 200, body = Devices),
     (status = 401, body = ErrorBody),
 ))]

@@ -38,7 +38,7 @@ pub struct EventParams {
 ///
 /// Server-sent events `task`, `removed`, `progress`, `queue`, `devices` and `resync`. After a break the stream goes on
 /// where Last-Event-ID says: each task that moved meanwhile is sent once as it stands now.
-#[utoipa::path(get, path = "/api/v1/events", tag = "events",
+#[utoipa::path(get, path = "/api/v1/events", operation_id = "follow_events", tag = "events",
     params(EventParams, ("Last-Event-ID" = Option<u64>, Header, description = "Sent by browsers when they reconnect")),
     responses(
         (status = 200, content_type = "text/event-stream", body = String),

@@ -33,7 +33,7 @@ const LINE: usize = 64 << 10;
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The training's output so far, or a range of it
-#[utoipa::path(get, path = "/api/v1/tasks/{id}/log", tag = "tasks",
+#[utoipa::path(get, path = "/api/v1/tasks/{id}/log", operation_id = "get_task_log", tag = "tasks",
     params(("id" = String, Path), ("Range" = Option<String>, Header, description = "bytes=0-1023, bytes=1024-, bytes=-512")),
     responses(
         (status = 200, content_type = "text/plain", body = String),
@@ -135,7 +135,7 @@ pub struct StreamParams {
 ///
 /// Server-sent events `log`, whole lines with the byte offset after them as id, and `end` when the task has ended and
 /// its log is complete.
-#[utoipa::path(get, path = "/api/v1/tasks/{id}/log/stream", tag = "tasks",
+#[utoipa::path(get, path = "/api/v1/tasks/{id}/log/stream", operation_id = "follow_task_log", tag = "tasks",
     params(("id" = String, Path), StreamParams),
     responses(
         (status = 200, content_type = "text/event-stream", body = LogChunk),

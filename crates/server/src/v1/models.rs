@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Models to tune, and models tuned here
-#[utoipa::path(get, path = "/api/v1/models", tag = "models", responses(
+#[utoipa::path(get, path = "/api/v1/models", operation_id = "list_models", tag = "models", responses(
     (status = 200, body = [ModelView]),
     (status = 401, body = ErrorBody),
 ))]
@@ -17,7 +17,7 @@ pub async fn models(State(app): State<Shared>) -> Result<Json<Vec<ModelView>>> {
 }
 
 /// Named sets of hyper-parameters
-#[utoipa::path(get, path = "/api/v1/presets", tag = "models", responses(
+#[utoipa::path(get, path = "/api/v1/presets", operation_id = "list_presets", tag = "models", responses(
     (status = 200, body = [Preset]),
     (status = 401, body = ErrorBody),
 ))]

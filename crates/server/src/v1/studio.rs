@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use crate::app::Shared;
 
 /// The studio itself
-#[utoipa::path(get, path = "/api/v1/studio", tag = "studio", responses(
+#[utoipa::path(get, path = "/api/v1/studio", operation_id = "get_studio", tag = "studio", responses(
     (status = 200, body = StudioView),
     (status = 401, body = ErrorBody),
 ))]

@@ -44,7 +44,7 @@ pub struct ListParams {
 }
 
 /// Tasks, newest first
-#[utoipa::path(get, path = "/api/v1/tasks", tag = "tasks", params(ListParams), responses(
+#[utoipa::path(get, path = "/api/v1/tasks", operation_id = "list_tasks", tag = "tasks", params(ListParams), responses(
     (status = 200, body = TaskPage),
     (status = 401, body = ErrorBody),
     (status = 422, body = ErrorBody),
@@ -84,7 +84,7 @@ pub async fn list(State(app): State<Shared>, Params(params): Params<ListParams>)
 /// Submit a task
 ///
 /// When this answers, the task is kept whatever happens to the studio.
-#[utoipa::path(post, path = "/api/v1/tasks", tag = "tasks", request_body = SubmitTask, responses(
+#[utoipa::path(post, path = "/api/v1/tasks", operation_id = "submit_task", tag = "tasks", request_body = SubmitTask, responses(
     (status = 201, body = TaskView),
     (status = 400, description = "The data set or the model cannot be used", body = ErrorBody),
     (status = 401, body = ErrorBody),
@@ -148,7 +148,7 @@ fn fine_tune(request: FineTuneRequest) -> Result<FineTune> {
 }
 
 /// One task
-#[utoipa::path(get, path = "/api/v1/tasks/{id}", tag = "tasks", params(("id" = String, Path)), responses(
+#[utoipa::path(get, path = "/api/v1/tasks/{id}", operation_id = "get_task", tag = "tasks", params(("id" = String, Path)), responses(
     (status = 200, body = TaskView),
     (status = 401, body = ErrorBody),
     (status = 404, body = ErrorBody),
@@ -161,7 +161,7 @@ pub async fn get(State(app): State<Shared>, Id(id): Id) -> Result<Json<TaskView>
 /// Cancel a task
 ///
 /// Its processes get a grace period to save a checkpoint.
-#[utoipa::path(post, path = "/api/v1/tasks/{id}/cancel", tag = "tasks", params(("id" = String, Path)), responses(
+#[utoipa::path(post, path = "/api/v1/tasks/{id}/cancel", operation_id = "cancel_task", tag = "tasks", params(("id" = String, Path)), responses(
     (status = 200, body = TaskView),
     (status = 401, body = ErrorBody),
     (status = 404, body = ErrorBody),
@@ -173,7 +173,7 @@ pub async fn cancel(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) 
 }
 
 /// Put a held task into the queue
-#[utoipa::path(post, path = "/api/v1/tasks/{id}/release", tag = "tasks", params(("id" = String, Path)), responses(
+#[utoipa::path(post, path = "/api/v1/tasks/{id}/release", operation_id = "release_task", tag = "tasks", params(("id" = String, Path)), responses(
     (status = 200, body = TaskView),
     (status = 401, body = ErrorBody),
     (status = 404, body = ErrorBody),
@@ -185,7 +185,7 @@ pub async fn release(State(app): State<Shared>, Caller(who): Caller, Id(id): Id)
 }
 
 /// Delete a task with its files
-#[utoipa::path(delete, path = "/api/v1/tasks/{id}", tag = "tasks", params(("id" = String, Path)), responses(
+#[utoipa::path(delete, path = "/api/v1/tasks/{id}", operation_id = "delete_task", tag = "tasks", params(("id" = String, Path)), responses(
     (status = 204),
     (status = 401, body = ErrorBody),
     (status = 404, body = ErrorBody),
@@ -197,7 +197,7 @@ pub async fn delete(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) 
 }
 
 /// Download the adapter
-#[utoipa::path(get, path = "/api/v1/tasks/{id}/download", tag = "tasks", params(("id" = String, Path)), responses(
+#[utoipa::path(get, path = "/api/v1/tasks/{id}/download", operation_id = "download_task", tag = "tasks", params(("id" = String, Path)), responses(
     (status = 200, description = "{id}_finetuned_model.tar.gz", content_type = "application/gzip", body = [u8]),
     (status = 401, body = ErrorBody),
     (status = 404, body = ErrorBody),
@@ -213,7 +213,7 @@ pub async fn download(State(app): State<Shared>, Id(id): Id) -> Result<Response>
 }
 
 /// The loss curve
-#[utoipa::path(get, path = "/api/v1/tasks/{id}/metrics", tag = "tasks", params(("id" = String, Path)), responses(
+#[utoipa::path(get, path = "/api/v1/tasks/{id}/metrics", operation_id = "get_task_metrics", tag = "tasks", params(("id" = String, Path)), responses(
     (status = 200, body = Metrics),
     (status = 401, body = ErrorBody),
     (status = 404, body = ErrorBody),
@@ -243,7 +243,7 @@ pub async fn metrics(State(app): State<Shared>, Id(id): Id) -> Result<Json<Metri
 }
 
 /// The history of a task
-#[utoipa::path(get, path = "/api/v1/tasks/{id}/journal", tag = "tasks", params(("id" = String, Path)), responses(
+#[utoipa::path(get, path = "/api/v1/tasks/{id}/journal", operation_id = "get_task_journal", tag = "tasks", params(("id" = String, Path)), responses(
     (status = 200, body = [JournalEntry]),
     (status = 401, body = ErrorBody),
     (status = 404, body = ErrorBody),

@@ -1,0 +1,81 @@
+//! The server with a real engine, real supervisors and real sockets.
+
+mod events;
+mod first_generation;
+mod fixture;
+mod guard;
+mod openapi;
+mod page;
+mod speed;
+mod trainer;
+mod uploads;
+mod v1;
+
+use std::{
+    os::unix::process::CommandExt,
+    process::{Command, ExitCode},
+};
+
+use libtest_mimic::{Arguments, Trial};
+
+/// Set once the environment is one in which the tests mean the same everywhere.
+const PREPARED: &str = "SERVER_TESTS_PREPARED";
+
+macro_rules! trials {
+    ($($module:ident: $($test:ident),+ $(,)?);+ $(;)?) => {
+        vec![$($(Trial::test(concat!(stringify!($module), "::", stringify!($test)), || {
+            $module::$test();
+            Ok(())
+        })),+),+]
+    };
+}
+
+fn main() -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        Some("supervise") => return runner::supervise(),
+        Some("train") => return trainer::train(),
+        _ if std::env::var_os(PREPARED).is_none() => {
+            let mut prepared = Command::new(std::env::current_exe().expect("this program"));
+            prepared.args(std::env::args_os().skip(1)).env(PREPARED, "1");
+            // Where nothing listens, and where nothing lies.
+            prepared.env("SAGE_DOCS_URL", "http://127.0.0.1:9/docs.tar.gz").env("HF_HUB_CACHE", "/nonexistent");
+            prepared.env("INSTA_UPDATE", std::env::var_os("INSTA_UPDATE").unwrap_or_else(|| "no".into()));
+            panic!("{}", prepared.exec());
+        }
+        _ => {}
+    }
+    let trials = trials![
+        openapi: the_committed_description_is_the_served_one, schemas_are_complete_and_operations_have_names;
+        guard:
+            only_our_hosts_are_served,
+            only_our_own_page_may_call,
+            nothing_works_without_a_session_where_authentication_is_on,
+            bodies_have_limits;
+        first_generation:
+            gpu_info_and_models,
+            a_task_from_create_to_download,
+            waiting_tasks_and_the_queue_warning,
+            refusals,
+            accounts;
+        v1:
+            a_task_from_submission_to_removal,
+            held_tasks_wait_for_their_release,
+            lists_have_pages,
+            bad_submissions_say_what_is_wrong,
+            logs_have_ranges_and_streams,
+            studio_devices_presets_models;
+        uploads:
+            names_stay_in_their_folder,
+            bad_data_leaves_nothing_behind,
+            too_much_is_refused,
+            data_sets_are_listed_pasted_and_deleted;
+        events:
+            every_transition_is_told_once,
+            a_broken_stream_goes_on_where_it_was,
+            too_much_missed_is_a_resync,
+            streams_end_with_the_server;
+        page: the_page_and_its_files, the_api_never_answers_with_the_page;
+        speed: polling_stays_cheap;
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
