@@ -1,11 +1,20 @@
 import react from '@vitejs/plugin-react';
-import { defineConfig } from 'vitest/config';
+import { defineConfig } from 'vite';
 
 const studio = process.env.SAGE_URL ?? 'http://127.0.0.1:8080';
 
 export default defineConfig({
   plugins: [react()],
-  server: { proxy: { '/api': studio, '/health': studio } },
+  server: {
+    proxy: {
+      '/api': {
+        target: studio,
+        changeOrigin: true,
+        // The studio lets in no page but its own.
+        configure: (proxy) => proxy.on('proxyReq', (request) => request.removeHeader('origin')),
+      },
+    },
+  },
   build: {
     target: 'es2023',
     chunkSizeWarningLimit: 1500,
@@ -20,11 +29,5 @@ export default defineConfig({
         },
       },
     },
-  },
-  test: {
-    environment: 'jsdom',
-    include: ['tests/**/*.test.{ts,tsx}'],
-    setupFiles: ['tests/setup.ts'],
-    testTimeout: 20_000,
   },
 });

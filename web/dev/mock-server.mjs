@@ -139,8 +139,8 @@ function updateQueue() {
       code: 'devices_busy',
       position: index + 1,
       running: holder,
-      zh: `等待 GPU 资源释放，前面还有 ${index} 个任务（当前运行: ${holder}）`,
-      en: `Waits for a GPU; ${index} tasks are ahead of it (running now: ${holder})`,
+      zh: `等待 GPU 资源释放（当前运行: ${holder}）`,
+      en: `Waits for a GPU (running now: ${holder})`,
     };
   });
   emit('queue', {
@@ -571,16 +571,10 @@ const routes = {
     });
     response.end(gzipSync(Buffer.alloc(1024)));
   },
-  'GET /api/v1/tasks/:id/log': ({ id, request, response }) => {
+  'GET /api/v1/tasks/:id/log': ({ id, response }) => {
     const bytes = Buffer.from(find(id).log);
-    const suffix = Number(/bytes=-(\d+)/.exec(request.headers.range ?? '')?.[1] ?? bytes.length);
-    const start = Math.max(0, bytes.length - suffix);
-    if (bytes.length === 0 && request.headers.range) return [416, { detail: 'empty', code: 'range' }];
-    response.writeHead(request.headers.range ? 206 : 200, {
-      'content-type': 'text/plain; charset=utf-8',
-      'content-range': `bytes ${start}-${bytes.length - 1}/${bytes.length}`,
-    });
-    response.end(bytes.subarray(start));
+    response.writeHead(200, { 'content-type': 'text/plain; charset=utf-8', 'content-length': bytes.length });
+    response.end(bytes);
   },
   'GET /api/v1/tasks/:id/log/stream': ({ id, query, request, response }) => {
     const task = find(id);
@@ -635,7 +629,7 @@ async function servePage(path, response) {
 
 createServer(async (request, response) => {
   const url = new URL(request.url, 'http://studio');
-  const found = route(request.method, url.pathname);
+  const found = route(request.method === 'HEAD' ? 'GET' : request.method, url.pathname);
   if (!found && DIST && !url.pathname.startsWith('/api')) return servePage(url.pathname, response);
   const chunks = [];
   for await (const chunk of request) chunks.push(chunk);

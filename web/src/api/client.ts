@@ -17,12 +17,14 @@ import type {
 export class ApiError extends Error {
   readonly status: number;
   readonly code: string;
+  readonly zh: string | null;
   readonly nextStep: string | null;
 
   constructor(status: number, body: ErrorBody) {
     super(body.detail);
     this.status = status;
     this.code = body.code;
+    this.zh = body.zh ?? null;
     this.nextStep = body.next_step ?? null;
   }
 
@@ -39,7 +41,7 @@ function parseError(status: number, text: string): ApiError {
     if (typeof body.detail === 'string') {
       return new ApiError(status, {
         detail: body.detail,
-        code: body.code ?? `http_${status}`,
+        code: body.code ?? `http-${status}`,
         next_step: body.next_step,
       });
     }
@@ -48,16 +50,17 @@ function parseError(status: number, text: string): ApiError {
   }
   // A development proxy answers so while the studio is away.
   if (status === 502 || status === 503 || status === 504) return new ApiError(0, UNREACHABLE);
-  return new ApiError(status, { detail: text.slice(0, 300) || `HTTP ${status}`, code: `http_${status}` });
+  return new ApiError(status, { detail: text.slice(0, 300) || `HTTP ${status}`, code: `http-${status}` });
 }
 
-async function request(method: string, path: string, body?: unknown, headers?: HeadersInit): Promise<Response> {
+async function request(method: string, path: string, body?: unknown): Promise<Response> {
+  const form = body instanceof URLSearchParams;
   let response: Response;
   try {
     response = await fetch(path, {
       method,
-      headers: body === undefined ? headers : { 'content-type': 'application/json', ...headers },
-      body: body === undefined ? undefined : JSON.stringify(body),
+      headers: body === undefined || form ? undefined : { 'content-type': 'application/json' },
+      body: body === undefined || form ? body : JSON.stringify(body),
     });
   } catch {
     throw new ApiError(0, UNREACHABLE);
@@ -77,6 +80,11 @@ async function post<T>(path: string, body?: unknown): Promise<T> {
 const task = (id: string) => `/api/v1/tasks/${encodeURIComponent(id)}`;
 
 export const api = {
+  /** Leaves a cookie. */
+  signIn: async (username: string, password: string) =>
+    void (await request('POST', '/api/auth/login', new URLSearchParams({ username, password }))),
+  signOut: async () => void (await request('POST', '/api/auth/logout')),
+
   studio: () => get<StudioView>('/api/v1/studio'),
   devices: () => get<Devices>('/api/v1/devices'),
   models: () => get<ModelView[]>('/api/v1/models'),
@@ -99,20 +107,10 @@ export const api = {
 
   logUrl: (id: string) => `${task(id)}/log`,
   logStreamUrl: (id: string, offset: number) => `${task(id)}/log/stream?offset=${offset}`,
-  /** The last `bytes` of a log and the offset at which it goes on. */
-  logTail: async (id: string, bytes: number): Promise<{ text: string; start: number; end: number }> => {
-    let response: Response;
-    try {
-      response = await request('GET', `${task(id)}/log`, undefined, { range: `bytes=-${bytes}` });
-    } catch (error) {
-      // An empty log has no last byte.
-      if (error instanceof ApiError && error.status === 416) return { text: '', start: 0, end: 0 };
-      throw error;
-    }
-    const buffer = await response.arrayBuffer();
-    const range = /bytes (\d+)-(\d+)\//.exec(response.headers.get('content-range') ?? '');
-    const start = range ? Number(range[1]) : 0;
-    return { text: new TextDecoder().decode(buffer), start, end: start + buffer.byteLength };
+  /** Bytes of the log so far. */
+  logLength: async (id: string): Promise<number> => {
+    const { headers } = await request('HEAD', `${task(id)}/log`);
+    return Number(headers.get('content-length') ?? 0);
   },
 
   datasets: () => get<DatasetView[]>('/api/v1/datasets'),

@@ -15,6 +15,8 @@ export interface Message extends Bilingual {
 export interface ErrorBody {
   detail: string;
   code: string;
+  /** The same in Chinese with what to do about it, where `detail` is English. */
+  zh?: string | null;
   next_step?: string | null;
 }
 

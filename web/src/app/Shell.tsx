@@ -2,10 +2,12 @@ import { Drawer } from 'antd';
 import { Suspense, useEffect } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Outlet, useLocation, useMatch, useNavigate } from 'react-router';
+import { ApiError } from '../api/client';
 import { useTaskList } from '../api/queries';
 import { DeviceBanner } from '../features/gpus/DeviceBanner';
 import { NewTaskForm } from '../features/new-task/NewTaskForm';
 import { TaskPanel } from '../features/queue/TaskPanel';
+import { SignIn } from '../features/settings/SignIn';
 import { useLayoutSize } from '../shared/useLayoutSize';
 import { Header } from './Header';
 import { Notices } from './Notices';
@@ -17,8 +19,17 @@ export function Shell() {
   const navigate = useNavigate();
   const { search } = useLocation();
   const isNew = useMatch('/new') !== null;
+  const { error } = useTaskList(null);
   useTitle();
 
+  if (error instanceof ApiError && error.status === 401) {
+    return (
+      <>
+        <Header />
+        <SignIn />
+      </>
+    );
+  }
   return (
     <>
       <a className="skip" href="#tasks-title">

@@ -5,6 +5,7 @@ import { useTranslation } from 'react-i18next';
 import { api } from '../../api/client';
 import { keys } from '../../api/queries';
 import type { DatasetView } from '../../api/types';
+import { useErrorText } from '../../shared/ErrorNotice';
 import { formatBytes } from '../../shared/format';
 
 /** What the studio understood of a data set: its figures and first examples. */
@@ -12,13 +13,14 @@ export function DatasetPreview({ dataset, onRemoved }: { dataset: DatasetView; o
   const { t } = useTranslation();
   const client = useQueryClient();
   const { message } = App.useApp();
+  const errorText = useErrorText();
   const remove = useMutation({
     mutationFn: () => api.removeDataset(dataset.filename),
     onSuccess: () => {
       onRemoved();
       void client.invalidateQueries({ queryKey: keys.datasets });
     },
-    onError: (error) => void message.error(error.message),
+    onError: (error) => void message.error(errorText(error).message),
   });
 
   return (

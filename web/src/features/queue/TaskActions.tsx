@@ -2,18 +2,17 @@ import { CloseCircleOutlined, DeleteOutlined, DownloadOutlined, PlayCircleOutlin
 import { useMutation } from '@tanstack/react-query';
 import { App, Button, Popconfirm, Tooltip } from 'antd';
 import { useTranslation } from 'react-i18next';
-import { ApiError, api } from '../../api/client';
+import { api } from '../../api/client';
 import type { TaskView } from '../../api/types';
+import { useErrorText } from '../../shared/ErrorNotice';
 import { isFinal } from './status';
 
 /** Download, release, cancel, delete: what the state allows. The list itself changes by the event that follows. */
 export function TaskActions({ task, onDeleted }: { task: TaskView; onDeleted?: () => void }) {
   const { t } = useTranslation();
   const { message } = App.useApp();
-  const onError = (error: Error) => {
-    const text = error instanceof ApiError && error.unreachable ? t('error.unreachable') : error.message;
-    void message.error(text);
-  };
+  const errorText = useErrorText();
+  const onError = (error: Error) => void message.error(errorText(error).message);
   const cancel = useMutation({ mutationFn: () => api.cancel(task.task_id), onError });
   const release = useMutation({ mutationFn: () => api.release(task.task_id), onError });
   const remove = useMutation({ mutationFn: () => api.remove(task.task_id), onError, onSuccess: onDeleted });

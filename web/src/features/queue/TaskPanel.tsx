@@ -234,7 +234,7 @@ function TaskCard({ task, link, onClick }: TaskCardProps) {
         <TaskActions task={task} />
       </div>
       <TaskState task={task} />
-      <TaskProgress task={task} />
+      {!task.wait && <TaskProgress task={task} />}
       <div className="task-card-foot">
         <span>
           {t('table.loss')} <span className="cell-number">{formatLoss(task.progress.loss)}</span>

@@ -35,14 +35,13 @@ export function TaskName({ task }: { task: TaskView }) {
 
 /** The tag, and under it in short why the task waits or what went wrong. */
 export function TaskState({ task }: { task: TaskView }) {
-  const { t } = useTranslation();
   const pick = useBilingual();
   return (
     <>
       <StatusTag task={task} />
       {task.wait && (
         <span className="cell-under cell-lines" data-testid="wait-reason" title={pick(task.wait)}>
-          {t('queue.position', { position: task.wait.position })} · {pick(task.wait)}
+          {pick(task.wait)}
         </span>
       )}
       {task.failure && (

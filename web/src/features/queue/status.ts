@@ -12,7 +12,8 @@ export const STATUSES: Record<TaskStatus, { text: TextKey; color: string }> = {
   cancelled: { text: 'status.cancelled', color: 'default' },
 };
 
-export const isStatus = (value: unknown): value is TaskStatus => typeof value === 'string' && value in STATUSES;
+export const isStatus = (value: unknown): value is TaskStatus =>
+  typeof value === 'string' && Object.hasOwn(STATUSES, value);
 
 export const isRunning = (status: TaskStatus) => status === 'preparing' || status === 'training';
 

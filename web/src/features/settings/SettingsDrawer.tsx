@@ -1,7 +1,8 @@
-import { Descriptions, Drawer, Form, Segmented, Typography } from 'antd';
+import { Button, Descriptions, Drawer, Form, Segmented, Typography } from 'antd';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useLocation, useNavigate } from 'react-router';
+import { api } from '../../api/client';
 import { useStudio } from '../../api/queries';
 import type { Language } from '../../i18n';
 import { ErrorNotice } from '../../shared/ErrorNotice';
@@ -88,6 +89,15 @@ export default function SettingsDrawer() {
             },
           ]}
         />
+      )}
+      {data?.authentication && (
+        <Button
+          className="sign-out"
+          onClick={() => api.signOut().then(() => window.location.assign('/'))}
+          data-testid="sign-out"
+        >
+          {t('signIn.out')}
+        </Button>
       )}
     </Drawer>
   );

@@ -24,7 +24,12 @@ export default function ChartsTab({ taskId }: { taskId: string }) {
     const loss: Series[] = noisy
       ? [
           { label: t('chart.loss'), values: losses, color: token.colorPrimaryBorder, width: 1 },
-          { label: t('chart.smoothed'), values: smooth(losses, 0.9), color: token.colorPrimary, width: 2 },
+          {
+            label: t('chart.smoothed'),
+            values: smooth(losses, Math.ceil(losses.length / 24)),
+            color: token.colorPrimary,
+            width: 2,
+          },
         ]
       : [{ label: t('chart.loss'), values: losses, color: token.colorPrimary, width: 2, points: losses.length < 2 }];
     const line = (key: 'learning_rate' | 'grad_norm', label: string, color: string) => ({

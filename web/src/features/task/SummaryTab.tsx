@@ -21,7 +21,7 @@ export function SummaryTab({ task }: { task: TaskView }) {
   const { t } = useTranslation();
   const pick = useBilingual();
   const { language } = usePreferences();
-  const roomy = useMedia('(min-width: 640px)');
+  const columns = useMedia('(min-width: 640px)') ? 2 : 1;
   const now = useNow(isRunning(task.status));
   const devices = useDevices();
   const { progress } = task;
@@ -39,15 +39,16 @@ export function SummaryTab({ task }: { task: TaskView }) {
   const deviceName = (id: string) => devices.data?.devices.find((device) => device.id === id)?.name ?? id;
 
   const items: DescriptionsProps['items'] = [
-    { key: 'id', label: t('task.id'), children: path(task.task_id), span: 'filled' },
-    { key: 'model', label: t('form.model'), children: path(task.model_name), span: 'filled' },
+    { key: 'id', label: t('task.id'), children: path(task.task_id), span: columns },
+    { key: 'model', label: t('form.model'), children: path(task.model_name), span: columns },
   ];
   const add = (key: string, label: string, children: React.ReactNode, wide = false) => {
     if (children !== null && children !== undefined) {
-      items.push({ key, label, children, ...(wide ? { span: 'filled' as const } : {}) });
+      items.push({ key, label, children, span: wide ? columns : 1 });
     }
   };
   add('dataset', t('form.dataset'), task.dataset_path && path(task.dataset_path), true);
+  add('output', t('task.output'), path(task.output_dir), true);
   add('owner', t('table.owner'), task.owner);
   add('trainer', t('task.trainer'), task.trainer === 'builtin' ? t('task.builtin') : t('task.command'));
   add('created', t('task.created'), formatFullTime(task.created_at, language));
@@ -75,7 +76,6 @@ export function SummaryTab({ task }: { task: TaskView }) {
     ];
     add('attempt', t('task.attempt'), text.filter(Boolean).join(' · '), true);
   }
-  add('output', t('task.output'), path(task.output_dir), true);
 
   return (
     <div className="summary">
@@ -99,7 +99,7 @@ export function SummaryTab({ task }: { task: TaskView }) {
           <TaskProgress task={task} />
         </div>
       )}
-      <Descriptions size="small" column={roomy ? 2 : 1} items={items} colon={false} className="facts" />
+      <Descriptions size="small" column={columns} items={items} colon={false} className="facts" />
       <Journal taskId={task.task_id} />
     </div>
   );

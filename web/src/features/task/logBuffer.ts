@@ -18,14 +18,21 @@ export class LogBuffer {
   dropped = 0;
   offset: number;
   private partial = '';
+  /** Begun within a line, whose rest says nothing. */
+  private skipping: boolean;
 
   constructor(offset = 0) {
     this.offset = offset;
+    this.skipping = offset > 0;
   }
 
   append(text: string, end: number): void {
     const parts = (this.partial + text).split('\n');
     this.partial = parts.pop() ?? '';
+    if (this.skipping && parts.length > 0) {
+      parts.shift();
+      this.skipping = false;
+    }
     for (const part of parts) this.lines.push(cleanLine(part));
     this.offset = end;
     // Seldom and much at once: dropping moves the whole array.

@@ -16,7 +16,13 @@ export function withProgress(metrics: Metrics, progress: ProgressView): Metrics 
   if (progress.loss === null || (last && progress.step <= last.step)) return metrics;
   const point: MetricPoint = { ...progress, loss: progress.loss };
   const train = [...metrics.train, point];
-  return { ...metrics, train: train.length > MAX_POINTS ? train.filter((_, index) => index % 2 === 1) : train };
+  return { ...metrics, train: train.length > MAX_POINTS ? thinned(train) : train };
+}
+
+/** Every second point, the newest among them. */
+function thinned(train: MetricPoint[]): MetricPoint[] {
+  const odd = (train.length - 1) % 2;
+  return train.filter((_, index) => index % 2 === odd);
 }
 
 /** The training's curves, growing while it runs. */
@@ -52,13 +58,13 @@ export function useMetrics(taskId: string) {
   return query;
 }
 
-/** Exponential moving average, corrected for its start. */
-export function smooth(values: number[], weight: number): number[] {
-  let sum = 0;
-  let norm = 0;
-  return values.map((value) => {
-    sum = weight * sum + (1 - weight) * value;
-    norm = weight * norm + (1 - weight);
-    return sum / norm;
+/** Mean over the neighbours on both sides: unlike a running average, it does not lag behind a falling curve. */
+export function smooth(values: number[], radius: number): number[] {
+  const sums = [0];
+  for (const value of values) sums.push(sums[sums.length - 1] + value);
+  return values.map((_, index) => {
+    // The window shrinks evenly towards the ends.
+    const reach = Math.min(radius, index, values.length - 1 - index);
+    return (sums[index + reach + 1] - sums[index - reach]) / (2 * reach + 1);
   });
 }

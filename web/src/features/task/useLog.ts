@@ -56,12 +56,11 @@ export function useLog(taskId: string): LogState {
     };
 
     api
-      .logTail(taskId, TAIL_BYTES)
-      .then(({ text, start, end }) => {
+      .logLength(taskId)
+      .then((length) => {
         if (closed) return;
-        // A cut may have gone through the first line.
-        const from = start > 0 ? text.indexOf('\n') + 1 : 0;
-        buffer.current.append(text.slice(from), end);
+        const start = Math.max(0, length - TAIL_BYTES);
+        buffer.current = new LogBuffer(start);
         setState((now) => ({ ...now, version: now.version + 1, cut: start > 0 }));
         follow();
       })

@@ -1,0 +1,42 @@
+import { render, screen } from '@testing-library/react';
+import userEvent from '@testing-library/user-event';
+import { describe, expect, it } from 'vitest';
+import { StatusTag } from '../src/features/queue/StatusTag';
+import { isFinal, isRunning, isStatus, STATUSES } from '../src/features/queue/status';
+import en from '../src/i18n/en.json';
+import zh from '../src/i18n/zh-CN.json';
+import { PreferencesProvider } from '../src/shared/preferences';
+import { store } from '../src/shared/storage';
+import { task } from './samples';
+
+describe('states', () => {
+  it('have the words and colours that people know', () => {
+    const shown = Object.entries(STATUSES).map(([status, { text, color }]) => [status, zh[text], en[text], color]);
+    expect(shown).toEqual([
+      ['pending', '等待中', 'Pending', 'default'],
+      ['queued', '排队中', 'Queued', 'gold'],
+      ['preparing', '准备中', 'Preparing', 'cyan'],
+      ['training', '训练中', 'Training', 'blue'],
+      ['completed', '已完成', 'Completed', 'green'],
+      ['failed', '失败', 'Failed', 'red'],
+      ['cancelled', '已取消', 'Cancelled', 'default'],
+    ]);
+    expect(isStatus('queued')).toBe(true);
+    expect(isStatus('toString')).toBe(false);
+    const all = Object.keys(STATUSES).filter(isStatus);
+    expect(all.filter(isRunning)).toEqual(['preparing', 'training']);
+    expect(all.filter(isFinal)).toEqual(['completed', 'failed', 'cancelled']);
+  });
+
+  it('say in the chosen language why a queued task waits', async () => {
+    store('language', 'zh-CN');
+    render(
+      <PreferencesProvider>
+        <StatusTag task={task(2, 'queued')} />
+      </PreferencesProvider>,
+    );
+    const tag = await screen.findByText('排队中');
+    await userEvent.hover(tag);
+    expect(await screen.findByText('排在第 1 位，等待 finetune_1700000000_1 释放设备')).toBeTruthy();
+  });
+});
