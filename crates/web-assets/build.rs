@@ -58,7 +58,13 @@ fn build_page(web: &Path, dist: &Path) -> Result<(), String> {
     let lock = fs::read(&lock_path).map_err(|e| format!("{}: {e}", lock_path.display()))?;
     let stamp = web.join("node_modules/.installed-lock.json");
     if fs::read(&stamp).ok().as_ref() != Some(&lock) {
-        run(npm().args(["ci", "--no-audit", "--no-fund"]).current_dir(web))?;
+        let mut install = npm();
+        install.args(["ci", "--no-audit", "--no-fund"]).current_dir(web);
+        // The build needs no test tools; but whoever has them keeps them.
+        if !web.join("node_modules/vitest").exists() {
+            install.arg("--omit=dev");
+        }
+        run(&mut install)?;
         fs::write(&stamp, &lock).map_err(|e| format!("{}: {e}", stamp.display()))?;
     }
     run(npm()
