@@ -41,12 +41,17 @@ export function DeviceBanner() {
           </Tag>
         )}
       </div>
-      {!hasGpu && (
-        <Alert type="warning" showIcon data-testid="no-gpu" title={t('gpu.none')} description={t('gpu.noneNext')} />
+      {hasGpu ? (
+        data.findings.map((finding) => <Alert key={finding.code} type="info" showIcon title={pick(finding)} />)
+      ) : (
+        <Alert
+          type="warning"
+          showIcon
+          data-testid="no-gpu"
+          title={t('gpu.none')}
+          description={data.findings.length > 0 ? data.findings.map(pick).join(' ') : t('gpu.noneNext')}
+        />
       )}
-      {data.findings.map((finding) => (
-        <Alert key={finding.code} type="info" showIcon title={pick(finding)} />
-      ))}
       {data.devices.length > 0 && (
         <ul className="devices">
           {data.devices.map((device) => (

@@ -94,14 +94,12 @@ export function NewTaskForm() {
           onChange={(name) => change({ preset: name })}
           aria-label={t('form.preset')}
           data-testid="preset"
-          options={(['safe', 'balanced', 'fast'] as const).map((name) => {
-            const titles = presets.find((one) => one.name === name);
-            const title = titles && (language === 'zh-CN' ? titles.title_zh : titles.title_en);
-            return { value: name, label: title ?? t(`preset.${name}`) };
-          })}
+          options={(['safe', 'balanced', 'fast'] as const).map((name) => ({ value: name, label: t(`preset.${name}`) }))}
         />
         {preset && (
           <p className="cell-under preset-facts">
+            {presetReason(language === 'zh-CN' ? preset.title_zh : preset.title_en)}
+            <br />
             {t('form.presetFacts', {
               epochs: preset.num_epochs,
               rate: formatRate(preset.learning_rate),
@@ -189,6 +187,11 @@ export function NewTaskForm() {
       </div>
     </Form>
   );
+}
+
+/** What a preset is good for: its title after the name. */
+function presetReason(title: string): string {
+  return title.replace(/^[^：:]*[：:]\s*/, '');
 }
 
 /** Started, or queued and at which place; and what the studio thinks of the recipe. */

@@ -64,7 +64,7 @@ export function TaskPanel() {
     {
       key: 'task',
       title: t('table.task'),
-      width: '23%',
+      width: '22%',
       render: (_, task) => (
         <Link to={link(task)} className="task-link" data-testid="task-link">
           <TaskName task={task} />
@@ -74,7 +74,7 @@ export function TaskPanel() {
     {
       key: 'status',
       title: t('table.status'),
-      width: '19%',
+      width: '18%',
       // A waiting task has no progress: its reason takes the room.
       onCell: (task) => ({ colSpan: task.wait ? 2 : 1 }),
       render: (_, task) => <TaskState task={task} />,
@@ -82,7 +82,7 @@ export function TaskPanel() {
     {
       key: 'progress',
       title: t('table.progress'),
-      width: '20%',
+      width: '23%',
       onCell: (task) => ({ colSpan: task.wait ? 0 : 1 }),
       render: (_, task) => <TaskProgress task={task} />,
     },
@@ -97,7 +97,7 @@ export function TaskPanel() {
         </span>
       ),
     },
-    { key: 'owner', title: t('table.owner'), width: '9%', ellipsis: true, dataIndex: 'owner' },
+    { key: 'owner', title: t('table.owner'), width: '8%', ellipsis: true, dataIndex: 'owner' },
     { key: 'times', title: t('table.times'), width: 132, render: (_, task) => <TaskTimes task={task} /> },
     {
       key: 'actions',

@@ -1,0 +1,285 @@
+// The main job on the page, with the real studio and a real browser: upload a data set, create three tasks, see one train
+// and two wait, cancel the second, see the third start, download the first one's adapter; with a reload and a restart of
+// the studio in between.
+//
+//   SAGE_BIN=target/debug/sage node web/e2e/story.mjs [--screenshots DIR] [--keep-on-failure]
+
+import assert from 'node:assert/strict';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { chromium } from 'playwright-core';
+import { Studio } from './studio.mjs';
+
+const BINARY = process.env.SAGE_BIN;
+const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+/** A training that is waited for, on a busy machine. */
+const LONG = 240_000;
+const screenshots = argument('--screenshots');
+
+function argument(name) {
+  const at = process.argv.indexOf(name);
+  return at < 0 ? null : process.argv[at + 1];
+}
+
+if (!BINARY) {
+  console.error('Set SAGE_BIN to the sage binary: SAGE_BIN=target/debug/sage node web/e2e/story.mjs');
+  process.exit(2);
+}
+
+const step = (text) => console.log(`- ${text}`);
+
+async function launch() {
+  const args = ['--disable-gpu', '--disable-quic', '--no-first-run'];
+  args.push('--disable-background-networking', '--disable-component-update', '--disable-sync');
+  if (process.getuid?.() === 0) args.push('--no-sandbox');
+  return chromium.launch({ executablePath: CHROMIUM, args });
+}
+
+/** What a person does and sees, in either language. */
+class Page {
+  constructor(page) {
+    this.page = page;
+    this.errors = [];
+    /** While the studio is away the browser reports every refused connection. */
+    this.away = false;
+    page.on('pageerror', (error) => this.errors.push(String(error.stack ?? error)));
+    page.on('console', (message) => {
+      if (message.type() !== 'error') return;
+      const refused = /net::ERR_|Failed to load resource/.test(message.text());
+      if (!(this.away && refused)) this.errors.push(`${message.text()} (${message.location().url})`);
+    });
+  }
+
+  get = (id) => this.page.getByTestId(id);
+  row = (task) => this.page.locator(`[data-testid=task-row][data-task-id="${task}"]`);
+
+  async sees(task, ...states) {
+    const wanted = states.map((state) => `[data-task-id="${task}"][data-status="${state}"]`).join(', ');
+    await this.page.locator(wanted).first().waitFor({ timeout: LONG });
+  }
+
+  /** Creates a task with what is in the form; answers its id and the state in which it was accepted. */
+  async submit(name) {
+    await this.page.locator('#new-name').fill(name);
+    await this.get('submit-task').click();
+    const result = this.page.locator('[data-testid=submit-result]');
+    await result.waitFor();
+    const task = await result.getAttribute('data-task-id');
+    const status = await result.getAttribute('data-status');
+    await result.getByRole('button').first().click();
+    await result.waitFor({ state: 'detached' });
+    // A second click within this time counts as the second half of a double click.
+    await this.page.waitForFunction(() => !document.querySelector('[data-testid=submit-task].ant-btn-loading'));
+    await this.page.waitForTimeout(800);
+    return { task, status };
+  }
+
+  async shoot(name) {
+    if (!screenshots) return;
+    await mkdir(screenshots, { recursive: true });
+    // Without the caret and whatever the pointer happens to be over.
+    await this.page.mouse.move(0, 0);
+    await this.page.screenshot({ path: join(screenshots, `${name}.png`), animations: 'disabled' });
+  }
+}
+
+/** Alpaca rows, enough of them for a training of some seconds. */
+function dataset() {
+  const rows = Array.from({ length: 48 }, (_, index) => ({
+    instruction: index % 2 ? `第 ${index} 号订单怎样开具发票？` : `How do I return order ${index}?`,
+    output: index % 2 ? '在订单详情页点击“申请发票”。' : 'Open the order, choose Return, and print the label.',
+  }));
+  return `${rows.map((row) => JSON.stringify(row)).join('\n')}\n`;
+}
+
+/** The names in a tar archive. */
+function namesInTar(bytes) {
+  const names = [];
+  for (let at = 0; at + 512 <= bytes.length && bytes[at] !== 0; ) {
+    const field = (from, to) =>
+      bytes
+        .subarray(at + from, at + to)
+        .toString()
+        .replace(/\0.*$/s, '');
+    names.push(field(0, 100));
+    at += 512 + 512 * Math.ceil(parseInt(field(124, 136), 8) / 512);
+  }
+  return names;
+}
+
+async function story(studio, browser) {
+  const model = join(studio.home, 'tiny');
+  await studio.run('model', 'make-tiny', model);
+  const file = join(studio.home, 'support-faq.jsonl');
+  const broken = join(studio.home, 'broken.jsonl');
+  await writeFile(file, dataset());
+  await writeFile(broken, `${dataset().split('\n')[0]}\n{"instruction": "no answer"}\n`);
+
+  step('open the page in Chinese');
+  const url = await studio.start();
+  const context = await browser.newContext({
+    viewport: { width: 1440, height: 900 },
+    locale: 'zh-CN',
+    colorScheme: 'light',
+    acceptDownloads: true,
+  });
+  const page = new Page(await context.newPage());
+  page.page.setDefaultTimeout(30_000);
+  await page.page.goto(url);
+  await page.get('recommendation').waitFor();
+  assert.equal(await page.get('recommendation').textContent(), 'CPU 模式（不推荐微调）');
+  await page.get('no-gpu').waitFor();
+  await page.page.getByRole('heading', { name: '新建微调任务' }).waitFor();
+  assert.equal(await page.page.locator('html').getAttribute('lang'), 'zh-CN');
+
+  step('a broken data set is refused with its line');
+  const upload = page.page.locator('[data-testid=dataset-field] input[type=file]');
+  page.away = true; // A refusal is an error to the browser's console too.
+  await upload.setInputFiles(broken);
+  const refusal = await page.get('dataset-error').textContent();
+  assert.match(refusal, /2/);
+  page.away = false;
+
+  step('upload a data set');
+  await upload.setInputFiles(file);
+  await page.get('dataset-preview').waitFor();
+  assert.match(await page.get('dataset-preview').textContent(), /support-faq.*48/s);
+  await page.get('dataset-preview').locator('summary').click();
+  await page.get('dataset-preview').getByText('How do I return order 0?').waitFor();
+  await page.get('dataset-preview').locator('summary').click();
+
+  step('create three tasks');
+  await page.page.locator('#new-model').fill(model);
+  await page.page.keyboard.press('Escape');
+  await page.get('mode').getByText('高级').click();
+  const fields = {
+    num_epochs: 30,
+    batch_size: 2,
+    gradient_accumulation_steps: 2,
+    learning_rate: 0.002,
+    max_length: 128,
+  };
+  for (const [key, value] of Object.entries(fields)) await page.page.locator(`#field-${key}`).fill(String(value));
+  await page.page.locator('#field-validation_split').fill('0.1');
+  const first = await page.submit('客服问答 A');
+  const second = await page.submit('客服问答 B');
+  const third = await page.submit('客服问答 C');
+  assert.deepEqual([second.status, third.status], ['queued', 'queued']);
+  assert.notEqual(first.status, 'queued');
+
+  step('one trains, two wait with their reasons');
+  await page.sees(first.task, 'training');
+  await page.sees(second.task, 'queued');
+  await page.sees(third.task, 'queued');
+  const reason = page.row(second.task).getByTestId('wait-reason');
+  assert.match(await reason.textContent(), new RegExp(first.task));
+  await page.row(second.task).getByTestId('status-tag').hover();
+  await page.page.getByRole('tooltip').getByText(first.task).waitFor();
+  await page
+    .row(first.task)
+    .getByTestId('task-loss')
+    .getByText(/\d\.\d/)
+    .waitFor({ timeout: LONG });
+  await page.shoot('page-zh-CN');
+
+  step('the form is kept over a reload, the list is the same');
+  await page.page.reload();
+  await page.sees(second.task, 'queued');
+  assert.equal(await page.page.locator('#new-model').inputValue(), model);
+  assert.equal(await page.page.locator('#field-num_epochs').inputValue(), '30');
+
+  step('cancel the second');
+  await page.row(second.task).getByTestId('task-cancel').click();
+  await page.get('confirm-ok').click();
+  await page.sees(second.task, 'cancelled');
+
+  step('the log and the curves of the first');
+  await page.row(first.task).getByTestId('task-link').click();
+  await page.get('task-drawer').waitFor();
+  await page.page.getByRole('tab', { name: '日志' }).click();
+  await page.page.locator('[data-testid=log-view] .log-line').first().waitFor();
+  await page.page.reload();
+  await page.page.locator('[data-testid=log-view] .log-line').first().waitFor();
+  await page.page.getByRole('tab', { name: '曲线' }).click();
+  await page.page.locator('[data-testid=chart] canvas').first().waitFor();
+  await page.shoot('task-zh-CN');
+  await page.page.keyboard.press('Escape');
+  await page.get('task-drawer').waitFor({ state: 'detached' });
+
+  step('the first completes, the third starts by itself');
+  await page.sees(first.task, 'completed');
+  await page.sees(third.task, 'training');
+
+  step('restart the studio while the third trains');
+  page.away = true;
+  await studio.stop();
+  await page.page.locator('[data-testid=connection-state][data-state=away]').waitFor();
+  assert.equal(await page.get('connection-state').textContent(), '正在重新连接…');
+  await studio.start();
+  await page.page.locator('[data-testid=connection-state][data-state=open]').waitFor();
+  page.away = false;
+  await page.sees(third.task, 'training', 'completed');
+
+  step('switch to English');
+  await page.get('language-switch').click();
+  await page.page.getByRole('heading', { name: 'New fine-tune' }).waitFor();
+  assert.equal(await page.page.locator('html').getAttribute('lang'), 'en');
+  assert.equal(await page.get('recommendation').textContent(), 'CPU only (not recommended for fine-tuning)');
+  await page.page.reload();
+  await page.page.getByRole('heading', { name: 'New fine-tune' }).waitFor();
+  await page.sees(third.task, 'training', 'completed');
+  await page.shoot('page-en');
+
+  step("download the first one's adapter");
+  const [download] = await Promise.all([
+    page.page.waitForEvent('download'),
+    page.row(first.task).getByTestId('task-download').click(),
+  ]);
+  assert.equal(download.suggestedFilename(), `${first.task}_finetuned_model.tar.gz`);
+  const names = namesInTar(gunzipSync(await readFile(await download.path())));
+  for (const name of ['adapter_config.json', 'adapter_model.safetensors']) {
+    assert.ok(
+      names.some((entry) => entry.endsWith(name)),
+      `${name} is not in the archive: ${names}`,
+    );
+  }
+
+  step('the third completes, the second can be deleted');
+  await page.sees(third.task, 'completed');
+  await page.row(second.task).getByTestId('task-delete').click();
+  await page.get('confirm-ok').click();
+  await page.row(second.task).waitFor({ state: 'detached' });
+  await page.sees(first.task, 'completed');
+
+  step('dark, and on a telephone');
+  await page.get('theme-switch').click();
+  await page.page.getByRole('menuitem', { name: 'Dark' }).click();
+  await page.page.locator('html[style*="dark"]').waitFor();
+  await page.shoot('page-dark');
+  await page.page.setViewportSize({ width: 390, height: 844 });
+  await page.row(third.task).waitFor();
+  const overflow = await page.page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+  assert.ok(overflow <= 0, `the page is ${overflow} pixels too wide`);
+  await page.shoot('page-phone');
+
+  assert.deepEqual(page.errors, [], 'the browser reported errors');
+  await context.close();
+}
+
+const studio = await Studio.inNewHome(BINARY);
+const browser = await launch();
+let page = null;
+try {
+  await story(studio, browser);
+  console.log('the story holds');
+} catch (error) {
+  console.error(error);
+  process.exitCode = 1;
+  // What the page looked like when it went wrong.
+  page = browser.contexts()[0]?.pages()[0];
+  if (page && process.env.FAILURE_SHOT) await page.screenshot({ path: process.env.FAILURE_SHOT });
+} finally {
+  await browser.close();
+  await studio.clear();
+}
