@@ -128,7 +128,9 @@ impl Client {
                 Ok(String::from_utf8_lossy(&bytes).into_owned())
             }
             // Nothing there yet, or nothing new.
-            Err(ClientError::Api { status: 416, .. } | ClientError::Unexpected { status: 416, .. }) => Ok(String::new()),
+            Err(ClientError::Api { status: 416, .. } | ClientError::Unexpected { status: 416, .. }) => {
+                Ok(String::new())
+            }
             Err(error) => Err(error),
         }
     }
@@ -220,7 +222,13 @@ impl Client {
         self.call("GET", path, &[("accept", "text/event-stream")], ())
     }
 
-    fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl AsSendBody) -> Result<Response<Body>> {
+    fn call(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl AsSendBody,
+    ) -> Result<Response<Body>> {
         let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.address));
         for (name, value) in headers {
             request = request.header(*name, *value);

@@ -163,7 +163,8 @@ mod tests {
 
     #[test]
     fn messages_are_told_apart_and_comments_ignored() {
-        let text = ": hello\n\nid: 7\nevent: task\ndata: {\"a\":\ndata: 1}\n\n:\n\nevent:end\r\ndata: {}\r\n\r\nevent: cut";
+        let text =
+            ": hello\n\nid: 7\nevent: task\ndata: {\"a\":\ndata: 1}\n\n:\n\nevent:end\r\ndata: {}\r\n\r\nevent: cut";
         let mut messages = Messages::new(text.as_bytes());
         let task = messages.next().unwrap();
         assert_eq!((task.event.as_str(), task.data.as_str(), task.id), ("task", "{\"a\":\n1}", Some(7)));

@@ -2,7 +2,10 @@ use std::{path::PathBuf, process::ExitCode, sync::atomic::AtomicBool};
 
 use clap::Args;
 use domain::Home;
-use recipes::{hub, models::ModelRef};
+use recipes::{
+    hub::{self, HubOptions},
+    models::ModelRef,
+};
 use trainer::{GenerateConfig, Role, Turn};
 
 use super::model;
@@ -69,7 +72,7 @@ fn find_model(home: &Home, name: &str) -> Result<PathBuf> {
                 }
             };
             // Ctrl-C ends the program; what was fetched so far is kept and gone on from.
-            let folder = hub::fetch(&model::hub_options(home, &id)?, &mut show, &AtomicBool::new(false))
+            let folder = hub::fetch(&HubOptions::from_env(&id, home), &mut show, &AtomicBool::new(false))
                 .map_err(|error| model::hub_error(&error))?;
             bar.finish_and_clear();
             Ok(folder)

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use client::{Client, ClientError};
 use domain::Home;
 use recipes::{
-    hub::{HubError, HubOptions},
+    hub::HubError,
     models::{self, HubCache, ModelRef},
 };
 use trainer::TinyConfig;
@@ -77,10 +77,6 @@ pub fn make_tiny(dir: &std::path::Path) -> Result<()> {
 pub fn resolve(home: &Home, name: &str) -> Result<ModelRef> {
     models::resolve(name, home, &HubCache::from_env())
         .map_err(|error| CliError::new(error.code(), text(error.message_zh(), error.to_string())))
-}
-
-pub fn hub_options(home: &Home, id: &str) -> Result<HubOptions> {
-    HubOptions::from_env(id, home).map_err(|error| hub_error(&error))
 }
 
 pub fn hub_error(error: &HubError) -> CliError {

@@ -11,7 +11,11 @@ use std::{
 
 use clap::Args;
 use domain::{FineTune, Home, Recipe};
-use recipes::{dataset, hub, models::ModelRef};
+use recipes::{
+    dataset,
+    hub::{self, HubOptions},
+    models::ModelRef,
+};
 use serde::Serialize;
 use serde_json::json;
 use trainer::{Backend, Conversation, Event, LoraConfig, Schedule, TrainConfig, TrainError, Turn};
@@ -113,7 +117,7 @@ impl Run<'_> {
             ModelRef::Local(folder) => return Ok(Some(folder)),
             ModelRef::Hub { id } => id,
         };
-        let options = model::hub_options(self.home, &id)?;
+        let options = HubOptions::from_env(&id, self.home);
         say(text(
             format!("正在从 {} 下载模型 {id}", options.endpoint),
             format!("fetching model {id} from {}", options.endpoint),

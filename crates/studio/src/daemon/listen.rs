@@ -8,31 +8,38 @@ use crate::{
     text::text,
 };
 
-/// The listeners, and the address of the first. The second port is a courtesy: it may be taken.
-pub async fn bind(ports: &Ports) -> Result<(Vec<TcpListener>, String)> {
+pub struct Bound {
+    pub listeners: Vec<TcpListener>,
+    /// Of the first.
+    pub address: String,
+    /// The second port is a courtesy, so it may be taken; this says so.
+    pub warning: Option<String>,
+}
+
+pub async fn bind(ports: &Ports) -> Result<Bound> {
     let main = SocketAddr::new(ports.listen, ports.port);
     let listener = TcpListener::bind(main).await.map_err(|error| refused(main, &error))?;
     let address = listener.local_addr().map_err(|error| refused(main, &error))?;
     let mut listeners = vec![listener];
+    let mut warning = None;
     if ports.second_port != 0 && ports.second_port != address.port() {
         let second = SocketAddr::new(ports.listen, ports.second_port);
         match TcpListener::bind(second).await {
             Ok(listener) => listeners.push(listener),
             Err(error) => {
                 let who = holder_words(second.port());
-                let sentence = text(
+                warning = Some(text(
                     format!("端口 {} 不可用（{error}{who}），仅使用 {}", second.port(), address.port()),
                     format!(
                         "port {} is not available ({error}{who}), so only {} is served",
                         second.port(),
                         address.port()
                     ),
-                );
-                tracing::warn!("{sentence}");
+                ));
             }
         }
     }
-    Ok((listeners, url(address)))
+    Ok(Bound { listeners, address: url(address), warning })
 }
 
 fn refused(address: SocketAddr, error: &io::Error) -> CliError {

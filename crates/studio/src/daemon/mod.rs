@@ -35,8 +35,14 @@ pub struct Ports {
     pub second_port: u16,
 }
 
-/// Serves until SIGTERM or SIGINT. `ready` is told the address as soon as requests are answered.
-pub fn run(home: &Home, ports: Ports, config: &Config, ready: impl FnOnce(&str) -> io::Result<()>) -> Result<()> {
+/// Serves until SIGTERM or SIGINT. `ready` is told the address, and what is not as asked for, as soon as requests are
+/// answered.
+pub fn run(
+    home: &Home,
+    ports: Ports,
+    config: &Config,
+    ready: impl FnOnce(&str, Option<&str>) -> io::Result<()>,
+) -> Result<()> {
     guard_address(home, ports.listen, config)?;
     let mut lock = lock::HomeLock::take(home)?;
     for folder in [home.models(), home.uploads(), home.tasks()] {
@@ -55,7 +61,7 @@ pub fn run(home: &Home, ports: Ports, config: &Config, ready: impl FnOnce(&str) 
         .map_err(|error| CliError::new("runtime", error.to_string()))?;
     let answer = runtime.block_on(async {
         let end = Shutdown::new().map_err(|error| CliError::new("signals", error.to_string()))?;
-        let (listeners, address) = listen::bind(&ports).await?;
+        let listen::Bound { listeners, address, warning } = listen::bind(&ports).await?;
         lock.describe(&address, &ports).map_err(|error| unwritable(home, &home.lock(), &error))?;
 
         let engine =
@@ -71,8 +77,11 @@ pub fn run(home: &Home, ports: Ports, config: &Config, ready: impl FnOnce(&str) 
         };
         endpoint.write(home).map_err(|error| unwritable(home, &home.endpoint(), &error))?;
         tracing::info!("SAGE Studio {} listening on {address}", env!("CARGO_PKG_VERSION"));
+        if let Some(warning) = &warning {
+            tracing::warn!("{warning}");
+        }
         // Whoever started us may be gone by now; the studio serves all the same.
-        let _ = ready(&address);
+        let _ = ready(&address, warning.as_deref());
 
         let served = server::serve(engine.clone(), accounts, server_options(config), listeners, end.wait()).await;
         engine.shutdown().await;

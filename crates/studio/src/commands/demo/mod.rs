@@ -186,7 +186,7 @@ fn submit(client: &Client, data: &Path) -> Result<Vec<TaskView>> {
         fine_tune: Some(FineTuneRequest {
             model_name: MODEL.into(),
             dataset_file: data.display().to_string(),
-            num_epochs: Some(40),
+            num_epochs: Some(24),
             batch_size: Some(4),
             gradient_accumulation_steps: Some(1),
             learning_rate: Some(4e-3),

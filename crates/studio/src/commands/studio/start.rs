@@ -49,8 +49,14 @@ pub fn run(home: &Home, command: Start) -> Result<()> {
         // Fails only for a process that leads its group already, which then has no terminal to leave.
         let _ = rustix::process::setsid();
     }
-    daemon::run(home, ports, &config, |address| {
+    daemon::run(home, ports, &config, |address, warning| {
         let mut stdout = io::stdout().lock();
+        match warning {
+            // The other half shows it.
+            Some(warning) if command.detach => writeln!(stdout, "{warning}")?,
+            Some(warning) => eprintln!("{warning}"),
+            None => {}
+        }
         writeln!(stdout, "{READY}{address}")?;
         stdout.flush()?;
         if command.detach { leave_terminal(home) } else { Ok(()) }
@@ -87,10 +93,12 @@ pub fn in_background(home: &Home, ports: Option<&Ports>) -> Result<String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(failed)?;
     let stdout = child.stdout.take().expect("it is piped");
-    let mut line = String::new();
-    BufReader::new(stdout).read_line(&mut line).map_err(failed)?;
-    if let Some(address) = line.trim_end().strip_prefix(READY) {
-        return Ok(address.to_owned());
+    for line in BufReader::new(stdout).lines() {
+        let line = line.map_err(failed)?;
+        match line.strip_prefix(READY) {
+            Some(address) => return Ok(address.to_owned()),
+            None => eprintln!("{line}"),
+        }
     }
     // It said why on stderr, in our own words already.
     let mut reason = String::new();
