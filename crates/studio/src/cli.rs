@@ -18,16 +18,16 @@ use crate::{
 #[command(disable_help_flag = true, disable_version_flag = true, disable_help_subcommand = true)]
 pub struct Cli {
     /// Folder of the studio [default: ~/.sage]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", display_order = 1000)]
     pub home: Option<PathBuf>,
     /// Language of all texts: zh or en [default: the system's]
-    #[arg(long, global = true, value_name = "zh|en", value_parser = ["zh", "en"], hide_possible_values = true)]
+    #[arg(long, global = true, value_name = "zh|en", value_parser = ["zh", "en"], hide_possible_values = true, display_order = 1001)]
     lang: Option<String>,
     /// Print help
-    #[arg(short, long, global = true, action = ArgAction::Help)]
+    #[arg(short, long, global = true, action = ArgAction::Help, display_order = 1002)]
     help: Option<bool>,
     /// Print the version
-    #[arg(short = 'V', long, action = ArgAction::Version)]
+    #[arg(short = 'V', long, action = ArgAction::Version, display_order = 1003)]
     version: Option<bool>,
     #[command(subcommand)]
     pub command: Command,

@@ -249,7 +249,7 @@ fn read_recipe(path: &Path) -> Result<FineTune> {
             "recipe-invalid",
             text(format!("{path} 不是有效的配方：{reason}"), format!("{path} is not a valid recipe: {reason}")),
         )
-        .next(text("字段见 docs/recipe.md", "docs/recipe.md lists the fields"))
+        .next(text("字段说明：sage task submit --help", "sage task submit --help explains the fields"))
     };
     let recipe: Recipe = serde_json::from_str(&content).map_err(|error| invalid(error.to_string()))?;
     recipes::validate(&recipe).map_err(|field| invalid(text(field.message_zh, field.message)))?;

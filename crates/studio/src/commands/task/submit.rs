@@ -40,7 +40,7 @@ pub struct Submit {
     #[arg(long, value_name = "N")]
     max_length: Option<u32>,
     /// Load the model in 8 bits, where the trainer can
-    #[arg(long, value_name = "BOOL")]
+    #[arg(long, value_name = "true|false", hide_possible_values = true)]
     load_in_8bit: Option<bool>,
     /// Inner dimension of the adapter
     #[arg(long, value_name = "N")]
