@@ -22,7 +22,9 @@ impl Moments {
 fn killed_twenty_times_at_random_moments() {
     let mut studio = Studio::start_with(Options::default().env("SAGE_GPU_MOCK_COUNT", "2"));
     let mut moments = Moments(0x5a6e);
-    let long = studio.client().submit(&fine_tune(&tiny(&studio), 1_000_000)).unwrap().task_id;
+    let mut long = fine_tune(&tiny(&studio), 1000);
+    long.fine_tune.as_mut().unwrap().batch_size = Some(1);
+    let long = studio.client().submit(&long).unwrap().task_id;
     let started = wait_status(&studio.client(), &long, "training").attempt.unwrap();
 
     let starts = studio.home().root().join("starts");

@@ -87,7 +87,7 @@ fn a_long_queue_warns_and_a_held_task_waits_for_its_release() {
     let held = client.submit(&held).unwrap();
     assert_eq!(held.status, "pending");
 
-    let warned = |task: &api_types::TaskView| task.warnings.iter().any(|warning| warning.code == "long-queue");
+    let warned = |task: &api_types::TaskView| task.warnings.iter().any(|warning| warning.code == "queue-long");
     let waiting: Vec<_> = (0..6).map(|_| client.submit(&script(&studio, "true")).unwrap()).collect();
     assert!(waiting[..5].iter().all(|task| !warned(task)));
     assert!(warned(&waiting[5]), "{:#?}", waiting[5]);

@@ -1,6 +1,8 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, Write},
+    thread,
+    time::{Duration, Instant},
 };
 
 use client::ProcessId;
@@ -30,6 +32,9 @@ impl Holder {
     }
 }
 
+/// A studio that was killed while it started a child leaves its lock with the child until that has executed its program.
+const LAST_BREATH: Duration = Duration::from_secs(2);
+
 /// Held as long as the process lives: a home has one studio.
 pub struct HomeLock {
     file: File,
@@ -43,11 +48,15 @@ impl HomeLock {
         fs::create_dir_all(home.root()).map_err(failed)?;
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-        if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            return match error {
-                rustix::io::Errno::WOULDBLOCK => Err(taken(home, &file)),
-                error => Err(failed(error.into())),
-            };
+        let deadline = Instant::now() + LAST_BREATH;
+        while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            match error {
+                rustix::io::Errno::WOULDBLOCK if Instant::now() < deadline && !holder_lives(home) => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                rustix::io::Errno::WOULDBLOCK => return Err(taken(home, &file)),
+                error => return Err(failed(error.into())),
+            }
         }
         let process = ProcessId::current().map_err(failed)?;
         let mut lock = HomeLock { file, process };
@@ -68,6 +77,11 @@ impl HomeLock {
         self.file.set_len(0)?;
         self.file.write_all(&json)
     }
+}
+
+/// An unreadable holder is one that is just writing itself down.
+fn holder_lives(home: &Home) -> bool {
+    Holder::read(home).is_none_or(|holder| holder.process.is_alive())
 }
 
 fn taken(home: &Home, mut file: &File) -> CliError {
