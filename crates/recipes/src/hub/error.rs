@@ -67,6 +67,59 @@ impl HubError {
         }
     }
 
+    /// As the error's own text, which is in English.
+    pub fn message_zh(&self) -> String {
+        match self {
+            HubError::UnknownHub { value } => {
+                format!("SAGE_HUB 的值 {value:?} 无效。请使用 huggingface 或 modelscope，或取消设置")
+            }
+            HubError::BadId { id } => {
+                format!("{id:?} 不是有效的模型编号。请填写 Qwen/Qwen2.5-0.5B-Instruct 这样的编号")
+            }
+            HubError::Offline { id } => {
+                format!("本机没有 {id}，且设置了 HF_HUB_OFFLINE。请取消该设置，或将模型复制到 $SAGE_HOME/models")
+            }
+            HubError::Unreachable { host, reason } => format!(
+                "无法连接 {host}：{reason}。请检查网络；网络受限时可设置 HF_ENDPOINT=https://hf-mirror.com 或 \
+                 SAGE_HUB=modelscope，或将模型复制到 $SAGE_HOME/models"
+            ),
+            HubError::NotFound { host, id } => {
+                format!("在 {host} 上找不到模型 {id}。请检查拼写；如果是私有模型，请设置 HF_TOKEN")
+            }
+            HubError::RevisionNotFound { id, revision } => {
+                format!("{id} 没有版本 {revision}。请使用已有的分支、标签或提交")
+            }
+            HubError::TokenMissing { id, page } => {
+                format!("{id} 需要登录。请在 {page} 接受使用条款，并将 HF_TOKEN 设置为您的令牌")
+            }
+            HubError::TokenRefused { id, page } => {
+                format!("令牌无权访问 {id}。请在 {page} 接受使用条款，并确认 HF_TOKEN 仍然有效")
+            }
+            HubError::NotAModel { id } => format!("{id} 没有 config.json，无法训练。请选择 transformers 格式的模型"),
+            HubError::NoWeights { id } => {
+                format!("{id} 没有 safetensors 权重。请选择带有 safetensors 的版本（不是 GGUF，也不是只有 .bin）")
+            }
+            HubError::Broken { host, file, reason } => {
+                format!("从 {host} 下载 {file} 时连接反复中断：{reason}。请稍后重试，已下载的部分会保留")
+            }
+            HubError::UnexpectedStatus { host, file, status } => {
+                format!("{host} 对 {file} 返回了 {status}。请稍后重试，或通过 HF_ENDPOINT 使用其他站点")
+            }
+            HubError::UnexpectedAnswer { host } => {
+                format!("{host} 返回的不是文件列表。请检查 HF_ENDPOINT 是否为模型站点")
+            }
+            HubError::Corrupt { file } => {
+                format!("{file} 两次下载的校验和都不一致。请重试，或通过 HF_ENDPOINT 使用其他站点")
+            }
+            HubError::DiskFull { folder, needed, available } => {
+                let sizes = sizes_zh(needed, available);
+                format!("{} 所在磁盘空间不足{sizes}。请清理后重新提交，已下载的部分会保留", folder.display())
+            }
+            HubError::Write { path, source } => format!("无法写入 {}：{source}。请检查目录权限", path.display()),
+            HubError::Stopped => "下载已停止，已下载的部分会保留".into(),
+        }
+    }
+
     /// Turns a failed write of `path` into the right error.
     pub(super) fn write(path: &Path) -> impl FnOnce(io::Error) -> HubError {
         let path = path.to_owned();
@@ -81,11 +134,21 @@ impl HubError {
 }
 
 fn sizes(needed: &Option<u64>, available: &Option<u64>) -> String {
-    let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
     match (needed, available) {
         (Some(needed), Some(available)) => {
             format!(" ({:.1} GiB needed, {:.1} GiB free)", gib(*needed), gib(*available))
         }
         _ => String::new(),
     }
+}
+
+fn sizes_zh(needed: &Option<u64>, available: &Option<u64>) -> String {
+    match (needed, available) {
+        (Some(needed), Some(available)) => format!("（需要 {:.1} GiB，剩余 {:.1} GiB）", gib(*needed), gib(*available)),
+        _ => String::new(),
+    }
+}
+
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / (1u64 << 30) as f64
 }
