@@ -62,6 +62,10 @@ pub(crate) fn write_spawned(dir: &Path, record: &RunningRecord) -> io::Result<()
     fs::rename(draft, dir.join(SPAWNED))
 }
 
+pub(crate) fn forget_spawned(dir: &Path) -> io::Result<()> {
+    fs::remove_file(dir.join(SPAWNED))
+}
+
 pub(crate) fn was_spawned(dir: &Path) -> bool {
     dir.join(SPAWNED).exists()
 }

@@ -160,8 +160,9 @@ fn spawn(
         files::write_spawned(&dir, &RunningRecord { supervisor: supervisor.clone(), task, started_at, grace })?;
         // A supervisor killed until now leaves a record of a task that never runs; killed from now on, of one that does.
         if rustix::process::getppid() != Some(parent) {
-            // Nobody is left to report to.
-            sys::end_without_cleanup();
+            // Nobody is left to report to, and this end must not pass for the program's.
+            let _ = files::forget_spawned(&dir);
+            sys::end_without_cleanup(1);
         }
         Ok(())
     };
@@ -209,6 +210,7 @@ struct Attempt<'a> {
     kill_interval: Duration,
     /// Of the task's main process; the attempt goes on while any of its descendants lives.
     ended: Option<Ended>,
+    stragglers_told: bool,
 }
 
 struct Ended {
@@ -232,6 +234,7 @@ impl Attempt<'_> {
             kill_at: None,
             kill_interval: KILL_INTERVAL,
             ended: None,
+            stragglers_told: false,
         }
     }
 
@@ -267,9 +270,11 @@ impl Attempt<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        if self.ended.is_some() && self.kill_at.is_none() {
+        if self.ended.is_some() && !self.stragglers_told {
+            self.stragglers_told = true;
             self.signal_tree(Signal::TERM);
-            self.kill_at = Instant::now().checked_add(self.spec.grace.min(STRAGGLER_GRACE));
+            let latest = Instant::now() + self.spec.grace.min(STRAGGLER_GRACE);
+            self.kill_at = Some(self.kill_at.map_or(latest, |at| at.min(latest)));
         }
         Ok(None)
     }

@@ -32,14 +32,14 @@ unsafe fn fork_and_end_parent() -> io::Result<()> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(()),
-        _ => end_without_cleanup(),
+        _ => end_without_cleanup(0),
     }
 }
 
 /// Ends a process whose exit handlers and buffers belong to its other half.
-pub(crate) fn end_without_cleanup() -> ! {
+pub(crate) fn end_without_cleanup(code: i32) -> ! {
     // SAFETY: nothing runs in this process after it.
-    unsafe { libc::_exit(0) }
+    unsafe { libc::_exit(code) }
 }
 
 /// Blocks every signal and returns a descriptor to read them from.

@@ -2,6 +2,7 @@ use std::fs;
 use std::time::Duration;
 
 use runner::{AttemptEnd, End, Exit, Launcher, Observed, observe, wait_end};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::fixture::{Dice, Fixture, Studio, Watched, processes_with, spin, until, watch, write_json};
 
@@ -12,7 +13,7 @@ pub async fn the_studio_is_killed(f: Fixture) {
     studio.wait_until_launched();
     f.line("before").await;
     studio.kill();
-    assert!(matches!(observe(&f.attempt()).unwrap(), Observed::Running(_)));
+    assert!(matches!(runner::wait_started(&f.attempt()).await.unwrap(), runner::Started::Running(_)));
     gate.open();
     assert_eq!(f.end().await.end, End::Exited { exit_code: 7 });
     assert_eq!(f.log(), "before\nafter\n");
@@ -42,8 +43,7 @@ pub async fn the_studio_is_killed_at_any_moment_of_a_launch(f: Fixture) {
 
 pub async fn the_supervisor_is_killed(f: Fixture) {
     let mut gate = f.gate("gate");
-    let running =
-        f.start(&f.spec("echo ready; (setsid sh -c 'echo left $$; exec sleep 1000' &) read _ < gate; exit 7")).await;
+    let running = f.start(&f.spec("(setsid sh -c 'echo left $$; exec sleep 1000' &); read _ < gate; exit 7")).await;
     let left = Watched::new(&f.line("left").await);
     let supervisor = watch(&running.supervisor);
     supervisor.kill();
@@ -76,20 +76,23 @@ pub async fn the_supervisor_is_killed_at_any_moment(f: Fixture) {
         f.launcher.launch(&spec).unwrap();
         let claim = fs::read_to_string(spec.attempt_dir.join("claim")).unwrap();
         let claim: serde_json::Value = serde_json::from_str(&claim).unwrap();
-        spin(Duration::from_micros(dice.below(6_000)));
-        if observe(&spec.attempt_dir).is_ok_and(|seen| !matches!(seen, Observed::Ended(_))) {
-            let pid = rustix::process::Pid::from_raw(claim["supervisor"]["pid"].as_i64().unwrap() as i32).unwrap();
-            // It may have ended by itself by now.
-            let _ = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
-                .and_then(|pidfd| rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL));
-        }
+        let pid = Pid::from_raw(claim["supervisor"]["pid"].as_i64().unwrap() as i32).unwrap();
+        // It may have ended by itself already.
+        let supervisor = pidfd_open(pid, PidfdFlags::empty());
+        let moment = Duration::from_micros(dice.below(20_000));
+        let killer = std::thread::spawn(move || {
+            spin(moment);
+            supervisor.and_then(|supervisor| pidfd_send_signal(supervisor, Signal::KILL))
+        });
         let end = wait_end(&spec.attempt_dir).await.unwrap();
+        let _ = killer.join().unwrap();
         let log = fs::read_to_string(&spec.log).unwrap();
         let word = match &end {
             AttemptEnd::Ended(record) => {
                 assert_eq!((&record.end, log.as_str()), (&End::Exited { exit_code: 8 }, "run\n"), "round {round}");
                 if record.supervisor_lost { "learned" } else { "recorded" }
             }
+            AttemptEnd::SupervisorLost if log.is_empty() => "never ran",
             AttemptEnd::SupervisorLost => "unknown",
             AttemptEnd::Interrupted => panic!("round {round}: nothing was interrupted"),
         };

@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         trial!(ending::record_survives_a_full_disk),
         trial!(ending::processes_left_behind_end_too),
         trial!(stopping::an_obedient_task),
+        trial!(stopping::a_late_worker_does_not_keep_the_grace),
         trial!(stopping::a_deaf_task_is_killed_after_the_grace),
         trial!(stopping::kill_now_skips_the_grace),
         trial!(stopping::escaped_processes_are_killed_too),

@@ -16,6 +16,14 @@ pub async fn an_obedient_task(f: Fixture) {
     runner::stop(&f.attempt()).unwrap();
 }
 
+/// A worker that was started while the task wound down has not got the SIGTERM, and nobody waits an hour for it.
+pub async fn a_late_worker_does_not_keep_the_grace(f: Fixture) {
+    f.start(&f.spec("trap 'sleep 1000 & exit 3' TERM; echo ready; while :; do sleep 0.01; done")).await;
+    f.line("ready").await;
+    runner::stop(&f.attempt()).unwrap();
+    assert_eq!(f.end().await.end, End::Cancelled { exit: Some(Exit::Code(3)) });
+}
+
 pub async fn a_deaf_task_is_killed_after_the_grace(f: Fixture) {
     let mut spec = f.spec("trap '' TERM; echo ready; while :; do sleep 1000; done");
     spec.grace = Duration::from_millis(300);
