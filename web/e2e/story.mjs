@@ -1,20 +1,22 @@
 // The main job on the page, with the real studio and a real browser: upload a data set, create three tasks, see one train
 // and two wait, cancel the second, see the third start, download the first one's adapter; with a reload and a restart of
-// the studio in between.
+// the studio in between. With --screenshots it then takes the pictures of the README, and those of the story's stages.
 //
-//   SAGE_BIN=target/debug/sage node web/e2e/story.mjs [--screenshots DIR] [--keep-on-failure]
+//   SAGE_BIN=target/debug/sage node web/e2e/story.mjs [--screenshots DIR]
 
 import assert from 'node:assert/strict';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { chromium } from 'playwright-core';
+import { portrait } from './portrait.mjs';
 import { Studio } from './studio.mjs';
 
 const BINARY = process.env.SAGE_BIN;
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 /** A training that is waited for, on a busy machine. */
 const LONG = 240_000;
+/** The stages of the story beside the pictures that are meant for others. */
 const screenshots = argument('--screenshots');
 
 function argument(name) {
@@ -69,17 +71,17 @@ class Page {
     const status = await result.getAttribute('data-status');
     await result.getByRole('button').first().click();
     await result.waitFor({ state: 'detached' });
-    // A second click within this time counts as the second half of a double click.
-    await this.page.waitForFunction(() => !document.querySelector('[data-testid=submit-task].ant-btn-loading'));
-    await this.page.waitForTimeout(800);
+    // As long as it turns, a click counts as the second half of a double click.
+    await this.page.locator('[data-testid=submit-task]:not(.ant-btn-loading)').waitFor();
     return { task, status };
   }
 
   async shoot(name) {
     if (!screenshots) return;
     await mkdir(screenshots, { recursive: true });
-    // Without the caret and whatever the pointer happens to be over.
     await this.page.mouse.move(0, 0);
+    await this.page.getByRole('tooltip').waitFor({ state: 'hidden' });
+    await this.page.evaluate(() => window.scrollTo(0, 0));
     await this.page.screenshot({ path: join(screenshots, `${name}.png`), animations: 'disabled' });
   }
 }
@@ -174,6 +176,7 @@ async function story(studio, browser) {
   await page.sees(third.task, 'queued');
   const reason = page.row(second.task).getByTestId('wait-reason');
   assert.match(await reason.textContent(), new RegExp(first.task));
+  assert.match(await page.row(third.task).getByTestId('wait-reason').textContent(), /第 2 位/);
   await page.row(second.task).getByTestId('status-tag').hover();
   await page.page.getByRole('tooltip').getByText(first.task).waitFor();
   await page
@@ -181,7 +184,7 @@ async function story(studio, browser) {
     .getByTestId('task-loss')
     .getByText(/\d\.\d/)
     .waitFor({ timeout: LONG });
-  await page.shoot('page-zh-CN');
+  await page.shoot('story-zh-CN');
 
   step('the form is kept over a reload, the list is the same');
   await page.page.reload();
@@ -203,7 +206,7 @@ async function story(studio, browser) {
   await page.page.locator('[data-testid=log-view] .log-line').first().waitFor();
   await page.page.getByRole('tab', { name: '曲线' }).click();
   await page.page.locator('[data-testid=chart] canvas').first().waitFor();
-  await page.shoot('task-zh-CN');
+  await page.shoot('story-task');
   await page.page.keyboard.press('Escape');
   await page.get('task-drawer').waitFor({ state: 'detached' });
 
@@ -217,7 +220,7 @@ async function story(studio, browser) {
   await page.page.locator('[data-testid=connection-state][data-state=away]').waitFor();
   assert.equal(await page.get('connection-state').textContent(), '正在重新连接…');
   await studio.start();
-  await page.page.locator('[data-testid=connection-state][data-state=open]').waitFor();
+  await page.page.locator('[data-testid=connection-state][data-state=open]').waitFor({ state: 'attached' });
   page.away = false;
   await page.sees(third.task, 'training', 'completed');
 
@@ -229,7 +232,7 @@ async function story(studio, browser) {
   await page.page.reload();
   await page.page.getByRole('heading', { name: 'New fine-tune' }).waitFor();
   await page.sees(third.task, 'training', 'completed');
-  await page.shoot('page-en');
+  await page.shoot('story-en');
 
   step("download the first one's adapter");
   const [download] = await Promise.all([
@@ -256,12 +259,12 @@ async function story(studio, browser) {
   await page.get('theme-switch').click();
   await page.page.getByRole('menuitem', { name: 'Dark' }).click();
   await page.page.locator('html[style*="dark"]').waitFor();
-  await page.shoot('page-dark');
+  await page.shoot('story-dark');
   await page.page.setViewportSize({ width: 390, height: 844 });
   await page.row(third.task).waitFor();
   const overflow = await page.page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
   assert.ok(overflow <= 0, `the page is ${overflow} pixels too wide`);
-  await page.shoot('page-phone');
+  await page.shoot('story-phone');
 
   assert.deepEqual(page.errors, [], 'the browser reported errors');
   await context.close();
@@ -269,15 +272,15 @@ async function story(studio, browser) {
 
 const studio = await Studio.inNewHome(BINARY);
 const browser = await launch();
-let page = null;
 try {
   await story(studio, browser);
   console.log('the story holds');
+  if (screenshots) await portrait(BINARY, browser, screenshots);
 } catch (error) {
   console.error(error);
   process.exitCode = 1;
   // What the page looked like when it went wrong.
-  page = browser.contexts()[0]?.pages()[0];
+  const page = browser.contexts()[0]?.pages()[0];
   if (page && process.env.FAILURE_SHOT) await page.screenshot({ path: process.env.FAILURE_SHOT });
 } finally {
   await browser.close();

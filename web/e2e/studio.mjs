@@ -14,31 +14,29 @@ export class Studio {
   #binary;
   #child = null;
   #port = 0;
+  #environment;
 
-  constructor(binary, home) {
+  constructor(binary, home, environment) {
     this.#binary = binary;
     this.home = home;
+    // One device, whatever the machine has.
+    this.#environment = { ...process.env, HOME: home, SAGE_HOME: home, SAGE_DISABLE_NVML: '1', ...environment };
   }
 
-  static async inNewHome(binary) {
-    return new Studio(binary, await mkdtemp(join(tmpdir(), 'sage-page-')));
-  }
-
-  get environment() {
-    // The story has one device, whatever the machine has.
-    return { ...process.env, HOME: this.home, SAGE_HOME: this.home, SAGE_DISABLE_NVML: '1' };
+  static async inNewHome(binary, environment = {}) {
+    return new Studio(binary, await mkdtemp(join(tmpdir(), 'sage-page-')), environment);
   }
 
   /** Runs one command of the binary to its end. */
   async run(...args) {
-    const { stdout } = await promisify(execFile)(this.#binary, args, { env: this.environment });
+    const { stdout } = await promisify(execFile)(this.#binary, args, { env: this.#environment });
     return stdout;
   }
 
   /** On any free port the first time, on the same one afterwards. */
   async start() {
     const args = ['studio', 'start', '--foreground', '--port', String(this.#port), '--second-port', 'none'];
-    const child = spawn(this.#binary, args, { env: this.environment, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(this.#binary, args, { env: this.#environment, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     const said = [];
     child.stderr.on('data', (bytes) => said.push(bytes));

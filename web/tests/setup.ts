@@ -18,7 +18,6 @@ startI18n('en');
 afterEach(() => {
   cleanup();
   localStorage.clear();
-  vi.useRealTimers();
   vi.restoreAllMocks();
   vi.unstubAllGlobals();
 });

@@ -29,7 +29,8 @@ export function NewTaskForm() {
   const { data: presets = [] } = usePresets();
   const studio = useStudio();
   const [checked, setChecked] = useState(false);
-  const busyUntil = useRef(0);
+  const busy = useRef(false);
+  const [settling, setSettling] = useState(false);
 
   const submit = useMutation({
     mutationFn: async (form: Draft) => {
@@ -43,7 +44,11 @@ export function NewTaskForm() {
       return api.submit(requestOf({ ...form, dataset }));
     },
     onSettled: () => {
-      busyUntil.current = Date.now() + DOUBLE_CLICK_MS;
+      setSettling(true);
+      setTimeout(() => {
+        busy.current = false;
+        setSettling(false);
+      }, DOUBLE_CLICK_MS);
     },
   });
 
@@ -54,8 +59,8 @@ export function NewTaskForm() {
 
   const onSubmit = () => {
     setChecked(true);
-    if (modelMissing || datasetMissing || submit.isPending || Date.now() < busyUntil.current) return;
-    busyUntil.current = Number.POSITIVE_INFINITY;
+    if (modelMissing || datasetMissing || busy.current) return;
+    busy.current = true;
     submit.mutate(draft);
   };
 
@@ -163,7 +168,7 @@ export function NewTaskForm() {
           htmlType="submit"
           size="large"
           block
-          loading={submit.isPending}
+          loading={submit.isPending || settling}
           data-testid="submit-task"
         >
           {t('form.submit')}
