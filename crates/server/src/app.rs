@@ -27,6 +27,7 @@ pub struct App {
     pub hashing: tokio::sync::Semaphore,
     /// Held while documentation is fetched.
     pub fetching_docs: tokio::sync::Mutex<()>,
+    pub task_list: studio_api::task_list::TaskList,
     gpu_info: Mutex<Option<GpuInfo>>,
 }
 
@@ -57,6 +58,7 @@ impl App {
             closing,
             hashing: tokio::sync::Semaphore::new(1),
             fetching_docs: tokio::sync::Mutex::new(()),
+            task_list: Default::default(),
             gpu_info: Mutex::new(None),
         }
     }

@@ -7,6 +7,7 @@ mod create;
 mod datasets;
 mod models;
 pub mod system;
+pub mod task_list;
 mod task_object;
 mod tasks;
 

@@ -98,17 +98,3 @@ pub fn write(out: &mut Vec<u8>, snapshot: &TaskSnapshot, home: &Home, warning: O
     out.extend_from_slice(snapshot.log_tail.as_bytes());
     out.push(b'}');
 }
-
-pub fn write_all(snapshots: &[TaskSnapshot], home: &Home) -> Vec<u8> {
-    let logs: usize = snapshots.iter().map(|snapshot| snapshot.log_tail.len()).sum();
-    let mut out = Vec::with_capacity(logs + snapshots.len() * 1024 + 2);
-    out.push(b'[');
-    for (index, snapshot) in snapshots.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        write(&mut out, snapshot, home, None);
-    }
-    out.push(b']');
-    out
-}

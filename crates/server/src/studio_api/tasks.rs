@@ -7,7 +7,6 @@ use axum::{
 };
 use engine::EngineError;
 use serde::Serialize;
-use store::Filter;
 use utoipa::ToSchema;
 
 use super::task_object::{self, TaskObject};
@@ -44,11 +43,7 @@ pub fn json(body: Vec<u8>) -> Response {
     (status = 401, body = ErrorBody),
 ))]
 pub async fn list(State(app): State<Shared>) -> Result<Response> {
-    blocking(move || {
-        let tasks = app.engine.tasks(Filter::default())?;
-        Ok(json(task_object::write_all(&tasks, app.engine.home())))
-    })
-    .await
+    blocking(move || Ok(json(app.task_list.render(&app.engine)?))).await
 }
 
 /// One task

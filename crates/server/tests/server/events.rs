@@ -109,11 +109,14 @@ pub fn too_much_missed_is_a_resync() {
     assert_eq!((resync.name.as_str(), resync.id.as_deref(), resync.data.as_str()), ("resync", Some("0"), "{}"));
 
     // A thousand rows are replayed, one more is not.
-    held(&studio);
+    let kept = held(&studio);
+    let listed = || studio.get("/api/finetune/tasks").json();
+    assert_eq!(listed().as_array().unwrap().len(), 1);
     while studio.engine.reader().last_seq().unwrap() < 1001 {
         let task = held(&studio);
         assert_eq!(studio.delete(&format!("/api/v1/tasks/{task}")).status, 204);
     }
+    assert_eq!(listed(), json!([studio.get(&format!("/api/finetune/tasks/{kept}")).json()]));
     let mut events = Events::open(&studio, &format!("{EVENTS}?last_event_id=0"), &[]);
     let resync = events.next().unwrap();
     assert_eq!((resync.name.as_str(), resync.id.as_deref()), ("resync", Some("1001")));

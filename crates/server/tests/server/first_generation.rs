@@ -67,6 +67,15 @@ fn when(studio: &Studio, id: &str, status: &str) -> Value {
     })
 }
 
+/// Until everything is read that a held training writes.
+fn until_it_stands_still(studio: &Studio, id: &str) {
+    until("the training waits", || {
+        let task = studio.get(&format!("/api/finetune/tasks/{id}")).json();
+        let lines = task["logs"].to_string().contains("训练开始");
+        (lines && task["status"] == "training" && task["loss"] == 2.5).then_some(())
+    });
+}
+
 pub fn gpu_info_and_models() {
     let studio = Studio::start();
     studio.model(false);
@@ -99,13 +108,8 @@ pub fn a_task_from_create_to_download() {
         assert!(task[field].is_number(), "{field}");
     }
 
-    // What the training wrote has been read once its line is there.
-    let running = until("the training speaks", || {
-        let running = get(&studio, &path);
-        let body = &running["body"];
-        let speaks = body["logs"].to_string().contains("训练开始") && body["loss"] != 0.0;
-        (speaks && body["status"] == "training").then_some(running)
-    });
+    until_it_stands_still(&studio, id(&task));
+    let running = get(&studio, &path);
     assert_eq!(running["body"]["process_id"], "[pid]");
     insta::assert_json_snapshot!("task_running", running);
     insta::assert_json_snapshot!("delete_running", shape(&studio, &studio.delete(&path)));
@@ -154,10 +158,24 @@ pub fn waiting_tasks_and_the_queue_warning() {
     let cancel = studio.post(&format!("/api/finetune/tasks/{}/cancel", id(shortest)), &json!({}));
     insta::assert_json_snapshot!("cancel_queued", shape(&studio, &cancel));
     insta::assert_json_snapshot!("task_cancelled", get(&studio, &format!("/api/finetune/tasks/{}", id(shortest))));
+    let each = || {
+        let listed = studio.get("/api/finetune/tasks").json();
+        for task in listed.as_array().unwrap() {
+            assert_eq!(*task, studio.get(&format!("/api/finetune/tasks/{}", id(task))).json());
+        }
+        listed
+    };
+    // The first one stands still here, and the list is kept up to date through every move after.
+    until_it_stands_still(&studio, id(&first));
+    each();
     std::fs::remove_file(model.join("hold")).unwrap();
     for task in &tasks[1..] {
         when(&studio, id(task), "completed");
+        studio.get("/api/finetune/tasks");
     }
+    assert_eq!(each().as_array().unwrap().len(), 7);
+    assert_eq!(studio.delete(&format!("/api/finetune/tasks/{}", id(&first))).status, 200);
+    assert_eq!(each().as_array().unwrap().len(), 6);
     assert_eq!(when(&studio, id(shortest), "cancelled")["status"], "cancelled", "and stays so");
 }
 

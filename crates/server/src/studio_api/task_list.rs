@@ -1,0 +1,99 @@
+//! The list of all tasks, which old pages fetch every three seconds whatever its length.
+//!
+//! A task object changes only with a row of the journal, except while the task runs. So rendered objects are kept, and
+//! each request renders again what the journal names since the last one, and what runs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+};
+
+use domain::{StateKind, TaskId};
+use engine::{Handle, TaskSnapshot};
+use store::Filter;
+
+use super::task_object;
+use crate::error::Result;
+
+/// Journal rows looked through at most; after more the whole list is rendered anew.
+const CATCH_UP: u32 = 1000;
+
+#[derive(Default)]
+pub struct TaskList {
+    kept: Mutex<Option<Kept>>,
+}
+
+struct Kept {
+    /// Newest journal row that the objects contain.
+    seq: u64,
+    tasks: BTreeMap<TaskId, Rendered>,
+    running: BTreeSet<TaskId>,
+}
+
+type Rendered = Box<[u8]>;
+
+impl TaskList {
+    /// The JSON array, newest first. May block.
+    pub fn render(&self, engine: &Handle) -> Result<Vec<u8>> {
+        let mut kept = self.kept.lock().unwrap_or_else(|poisoned| {
+            let mut kept = poisoned.into_inner();
+            *kept = None;
+            self.kept.clear_poison();
+            kept
+        });
+        // Read first: what happens meanwhile is rendered again next time.
+        let seq = engine.reader().last_seq()?;
+        let missed = match &*kept {
+            Some(kept) => engine.reader().journal_after(kept.seq, CATCH_UP + 1)?,
+            None => Vec::new(),
+        };
+        match &mut *kept {
+            Some(kept) if missed.len() <= CATCH_UP as usize => {
+                let changed: BTreeSet<TaskId> =
+                    missed.iter().map(|row| row.task).chain(kept.running.iter().copied()).collect();
+                for id in changed {
+                    kept.update(id, engine.task(id)?, engine);
+                }
+                kept.seq = seq;
+            }
+            kept => {
+                let mut all = Kept { seq, tasks: BTreeMap::new(), running: BTreeSet::new() };
+                for snapshot in engine.tasks(Filter::default())? {
+                    all.update(snapshot.task.id, Some(snapshot), engine);
+                }
+                *kept = Some(all);
+            }
+        }
+        Ok(kept.as_ref().map(Kept::array).unwrap_or_default())
+    }
+}
+
+impl Kept {
+    fn update(&mut self, id: TaskId, snapshot: Option<TaskSnapshot>, engine: &Handle) {
+        self.running.remove(&id);
+        let Some(snapshot) = snapshot else {
+            self.tasks.remove(&id);
+            return;
+        };
+        if matches!(snapshot.task.state.kind(), StateKind::Preparing | StateKind::Training) {
+            self.running.insert(id);
+        }
+        let mut object = Vec::with_capacity(snapshot.log_tail.len() + 1024);
+        task_object::write(&mut object, &snapshot, engine.home(), None);
+        self.tasks.insert(id, object.into());
+    }
+
+    fn array(&self) -> Vec<u8> {
+        let length: usize = self.tasks.values().map(|object| object.len() + 1).sum();
+        let mut array = Vec::with_capacity(length + 2);
+        array.push(b'[');
+        for object in self.tasks.values().rev() {
+            if array.len() > 1 {
+                array.push(b',');
+            }
+            array.extend_from_slice(object);
+        }
+        array.push(b']');
+        array
+    }
+}
