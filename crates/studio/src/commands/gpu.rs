@@ -122,7 +122,8 @@ fn print(devices: &Devices) -> Result<()> {
     for finding in &devices.findings {
         lines.push_str(&format!("! {}\n", text(&finding.zh, &finding.en)));
     }
-    lines.push_str(&format!("{}\n", devices.recommendation));
+    let recommendation = &devices.recommendation;
+    lines.push_str(&text(format!("{recommendation}\n"), format!("{}\n", in_english(recommendation))));
     output::print(&lines)
 }
 
@@ -131,5 +132,50 @@ fn state(device: &DeviceView) -> String {
         (Some(reason), _) => text(&reason.zh, &reason.en).clone(),
         (None, Some(task)) => task.clone(),
         (None, None) => text("空闲", "free").to_owned(),
+    }
+}
+
+/// The recommendation is one of a few fixed Chinese sentences, because programs read it.
+fn in_english(recommendation: &str) -> String {
+    let words = [
+        ("CPU 模式（不推荐微调）", "CPU only: fine-tuning works but is slow"),
+        ("正在检测 GPU...", "GPUs are being detected..."),
+        ("GPU 检测失败: ", "GPU detection failed: "),
+        ("检测到 ", "found "),
+        (" 块 GPU（总显存 ", " GPUs ("),
+        ("GB）：支持多卡并行训练", "GB in all): tasks train on them in parallel"),
+        ("（模拟 GPU）", " (simulated GPUs)"),
+        ("推荐 ", "recommended: "),
+        ("（最佳平衡）", " (best balance)"),
+        (" 或 ", " or "),
+        ("或 ", " or "),
+        ("（最快训练）", " (fastest)"),
+    ];
+    words.iter().fold(recommendation.to_owned(), |sentence, (zh, en)| sentence.replace(zh, en))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recommendation_has_its_english() {
+        let options = [(0, 0.0), (1, 6.0), (1, 8.0), (1, 12.0), (1, 24.0), (1, 80.0), (2, 24.0)];
+        for (count, memory) in options {
+            let options = gpu::Options {
+                mock_count: Some(count),
+                mock_memory_gb: Some(memory),
+                disable_nvml: true,
+                ..gpu::Options::default()
+            };
+            let inventory = gpu::detect(&options).sweep(jiff::Timestamp::now());
+            let chinese = recipes::advice::gpu_info(&inventory).recommendation;
+            let english = in_english(&chinese);
+            assert!(english.is_ascii() && english.len() > 10, "{chinese} became {english}");
+        }
+        assert_eq!(
+            in_english("NVIDIA GeForce RTX 3060 (12.0GB): 推荐 Qwen 2.5 Coder 1.5B（最佳平衡）或 0.5B（最快训练）"),
+            "NVIDIA GeForce RTX 3060 (12.0GB): recommended: Qwen 2.5 Coder 1.5B (best balance) or 0.5B (fastest)"
+        );
     }
 }
