@@ -48,8 +48,9 @@ export function DeviceBanner() {
           type="warning"
           showIcon
           data-testid="no-gpu"
-          title={t('gpu.none')}
-          description={data.findings.length > 0 ? data.findings.map(pick).join(' ') : t('gpu.noneNext')}
+          title={[t('gpu.none'), ...(data.findings.length > 0 ? data.findings.map(pick) : [t('gpu.noneNext')])].join(
+            ' ',
+          )}
         />
       )}
       {data.devices.length > 0 && (

@@ -1,6 +1,7 @@
 import { theme } from 'antd';
 import { useEffect, useRef } from 'react';
 import uPlot from 'uplot';
+import { formatRate } from '../../shared/format';
 import 'uplot/dist/uPlot.min.css';
 
 export interface Series {
@@ -22,6 +23,10 @@ interface ChartProps {
 }
 
 const HEIGHT = 220;
+
+function formatTick(value: number): string {
+  return value !== 0 && Math.abs(value) < 0.01 ? formatRate(value) : String(Number(value.toPrecision(4)));
+}
 
 export function Chart({ title, steps, series, format, stepLabel, group }: ChartProps) {
   const { token } = theme.useToken();
@@ -65,7 +70,7 @@ export function Chart({ title, steps, series, format, stepLabel, group }: ChartP
         ],
         axes: [
           { ...axis, size: 32 },
-          { ...axis, size: 60, values: (_plot, ticks) => ticks.map((tick) => formatRef.current(tick)) },
+          { ...axis, size: 52, values: (_plot, ticks) => ticks.map(formatTick) },
         ],
       },
       dataRef.current,
