@@ -62,7 +62,9 @@ pub fn run(
     let answer = runtime.block_on(async {
         let end = Shutdown::new().map_err(|error| CliError::new("signals", error.to_string()))?;
         let listen::Bound { listeners, address, warning } = listen::bind(&ports).await?;
-        lock.describe(&address, &ports).map_err(|error| unwritable(home, &home.lock(), &error))?;
+        // A free port that was found is kept by a restart, so that open pages find the studio again.
+        let port = listeners[0].local_addr().map_or(ports.port, |address| address.port());
+        lock.describe(&address, &Ports { port, ..ports }).map_err(|error| unwritable(home, &home.lock(), &error))?;
 
         let engine =
             engine::start(engine::Options { home: home.clone(), sage: own_path()?, settings: settings(config), gpu })

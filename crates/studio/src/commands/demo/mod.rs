@@ -6,6 +6,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -42,7 +46,12 @@ pub fn run(home: Option<PathBuf>, command: Demo) -> Result<ExitCode> {
     let began = Instant::now();
     let stage = Stage::set(home, command.keep)?;
     stage.clean_up_when_interrupted()?;
-    let address = stage.play()?;
+    let played = stage.play();
+    while stage.interrupted.load(Ordering::SeqCst) {
+        // Whoever clears up ends the program when that is done.
+        std::thread::park();
+    }
+    let address = played?;
     let seconds = began.elapsed().as_secs_f64();
     let (root, home) = (stage.home.root().display(), stage.home.root().display());
     output::print(&if command.keep {
@@ -66,6 +75,7 @@ struct Stage {
     home: Home,
     temporary: bool,
     keep: bool,
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Stage {
@@ -78,15 +88,17 @@ impl Stage {
                 (folder.map_err(|error| failed(&std::env::temp_dir(), &error))?.keep(), true)
             }
         };
-        Ok(Stage { home: Home::new(root), temporary, keep })
+        Ok(Stage { home: Home::new(root), temporary, keep, interrupted: Arc::default() })
     }
 
     fn clean_up_when_interrupted(&self) -> Result<()> {
         let mut signals =
             Signals::new([SIGINT, SIGTERM]).map_err(|error| CliError::new("signals", error.to_string()))?;
-        let stage = Stage { home: self.home.clone(), temporary: self.temporary, keep: false };
+        let interrupted = self.interrupted.clone();
+        let stage = Stage { home: self.home.clone(), temporary: self.temporary, keep: false, interrupted };
         std::thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
+                stage.interrupted.store(true, Ordering::SeqCst);
                 stage.clear();
                 std::process::exit(128 + signal);
             }
@@ -233,9 +245,6 @@ fn watch(client: &Client, tasks: Vec<TaskView>) -> Result<Vec<TaskView>> {
         None => Ok(tasks),
         Some(task) => {
             let reason = task.failure.as_ref().map_or(task.status.as_str(), |failure| text(&failure.zh, &failure.en));
-            let log = client.log(&task.task_id, 0).unwrap_or_default();
-            let tail: Vec<&str> = log.lines().rev().take(10).collect();
-            tail.iter().rev().for_each(|line| eprintln!("  {line}"));
             Err(CliError::new("demo-failed", format!("{}: {reason}", task.task_id)).next(text(
                 "用 --keep 重新运行并查看页面和日志",
                 "run it again with --keep and look at the page and the log",
