@@ -35,12 +35,7 @@ type Rendered = Box<[u8]>;
 impl TaskList {
     /// The JSON array, newest first. May block.
     pub fn render(&self, engine: &Handle) -> Result<Vec<u8>> {
-        let mut kept = self.kept.lock().unwrap_or_else(|poisoned| {
-            let mut kept = poisoned.into_inner();
-            *kept = None;
-            self.kept.clear_poison();
-            kept
-        });
+        let mut kept = self.kept.lock().expect("rendering does not panic");
         // Read first: what happens meanwhile is rendered again next time.
         let seq = engine.reader().last_seq()?;
         let missed = match &*kept {
