@@ -44,6 +44,8 @@ pub struct TaskSnapshot {
 /// What the watcher of a running attempt has seen.
 #[derive(Debug, Clone, Default)]
 pub struct Live {
+    /// Of the training's main process, once it runs.
+    pub pid: Option<u32>,
     pub progress: Progress,
     /// Lines that the studio itself wrote about the task.
     pub notes: Vec<String>,
@@ -92,8 +94,9 @@ impl View {
                     *reason = now.clone();
                 }
             }
-            TaskState::Preparing { .. } | TaskState::Training { .. } => {
+            TaskState::Preparing { attempt } | TaskState::Training { attempt } => {
                 if let Some(live) = self.live.read().expect("no writer panics").get(&task.id) {
+                    attempt.pid = live.pid.or(attempt.pid);
                     progress = live.progress.clone();
                     log_tail = json(&live.log_tail());
                 }

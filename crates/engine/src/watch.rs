@@ -87,7 +87,9 @@ impl Watcher {
         let end = match runner::wait_started(&folder).await? {
             Started::Over(end) => end,
             Started::Running(record) => {
-                self.report(Fact::Launched { pid: record.task.pid });
+                let pid = record.task.pid;
+                self.outbox.view.update_live(task, |live| live.pid = Some(pid));
+                self.report(Fact::Launched { pid });
                 if !self.watched.fine_tune {
                     self.report(Fact::TrainingBegan);
                 }
