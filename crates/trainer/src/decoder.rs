@@ -62,7 +62,7 @@ struct Kept<M> {
     middle: M,
     gate: M,
     up: M,
-    /// input·Aᵀ of each adapted projection but the last, which is cheap to do again.
+    /// scale · input·Aᵀ of each adapted projection but the last, which is cheap to do again.
     lows: [Option<M>; 6],
 }
 
@@ -334,23 +334,17 @@ struct Back<'a, E: Engine> {
 }
 
 impl<E: Engine> Linear<E> {
-    /// x·Wᵀ + b + s·(x·Aᵀ)·Bᵀ, and x·Aᵀ.
+    /// x·Wᵀ + b + low·Bᵀ, and low = s·x·Aᵀ.
     fn forward(&self, engine: &E, lora: &Lora<E::Matrix>, x: &E::Matrix) -> (E::Matrix, Option<E::Matrix>) {
-        let y = engine.linear(x, &self.weight, self.bias.as_ref());
-        match (self.low(engine, lora, x), self.module) {
-            (Some(low), Some(module)) => {
-                let b = Operand::Transposed(&lora.pairs[module][1]);
-                let y = engine.product(lora.scale, Operand::Plain(&low), b, Some(y));
-                (y, Some(low))
-            }
-            _ => (y, None),
-        }
+        let low = self.low(engine, lora, x);
+        let adapter = self.module.zip(low.as_ref()).map(|(module, low)| [low, &lora.pairs[module][1]]);
+        (engine.linear(x, &self.weight, self.bias.as_ref(), adapter), low)
     }
 
-    /// x·Aᵀ.
+    /// s·x·Aᵀ.
     fn low(&self, engine: &E, lora: &Lora<E::Matrix>, x: &E::Matrix) -> Option<E::Matrix> {
         let [a, _] = &lora.pairs[self.module?];
-        Some(engine.product(1.0, Operand::Plain(x), Operand::Transposed(a), None))
+        Some(engine.product(lora.scale, Operand::Plain(x), Operand::Transposed(a)))
     }
 
     /// Puts the adapter's gradients in place; onto + the gradient by x.
@@ -362,17 +356,12 @@ impl<E: Engine> Linear<E> {
         low: Option<E::Matrix>,
         onto: Option<E::Matrix>,
     ) -> E::Matrix {
-        let dx = back.engine.linear_backward(dy, &self.weight, onto);
-        match (self.adapter_backward(back, dy, x, low), self.module) {
-            (Some(dlow), Some(module)) => {
-                let a = Operand::Plain(&back.lora.pairs[module][0]);
-                back.engine.product(1.0, Operand::Plain(&dlow), a, Some(dx))
-            }
-            _ => dx,
-        }
+        let dlow = self.adapter_backward(back, dy, x, low);
+        let adapter = self.module.zip(dlow.as_ref()).map(|(module, dlow)| [dlow, &back.lora.pairs[module][0]]);
+        back.engine.linear_backward(dy, &self.weight, adapter, onto)
     }
 
-    /// Puts the adapter's gradients in place: dB = s·dyᵀ·(x·Aᵀ), dA = (s·dy·B)ᵀ·x; gives s·dy·B.
+    /// Puts the adapter's gradients in place: dB = dyᵀ·low, dA = dlowᵀ·x; gives dlow = s·dy·B.
     fn adapter_backward(
         &self,
         back: &mut Back<E>,
@@ -380,12 +369,11 @@ impl<E: Engine> Linear<E> {
         x: &E::Matrix,
         low: Option<E::Matrix>,
     ) -> Option<E::Matrix> {
-        let (module, low) = (self.module?, low?);
-        let (engine, scale) = (back.engine, back.lora.scale);
+        let (engine, module, low) = (back.engine, self.module?, low?);
         let b = Operand::Plain(&back.lora.pairs[module][1]);
-        let db = engine.product(scale, Operand::Transposed(dy), Operand::Plain(&low), None);
-        let dlow = engine.product(scale, Operand::Plain(dy), b, None);
-        let da = engine.product(1.0, Operand::Transposed(&dlow), Operand::Plain(x), None);
+        let db = engine.product(1.0, Operand::Transposed(dy), Operand::Plain(&low));
+        let dlow = engine.product(back.lora.scale, Operand::Plain(dy), b);
+        let da = engine.product(1.0, Operand::Transposed(&dlow), Operand::Plain(x));
         back.gradients[module] = Some([da, db]);
         Some(dlow)
     }

@@ -29,18 +29,24 @@ pub trait Engine: Sync {
     fn scatter(&self, x: &Self::Matrix, rows: &[u32], total: usize) -> Self::Matrix;
 
     fn add(&self, a: Self::Matrix, b: &Self::Matrix) -> Self::Matrix;
-    /// x·Wᵀ + b.
-    fn linear(&self, x: &Self::Matrix, weight: &Self::Weight, bias: Option<&Self::Matrix>) -> Self::Matrix;
-    /// onto + dy·W, the gradient by the input of `linear`.
-    fn linear_backward(&self, dy: &Self::Matrix, weight: &Self::Weight, onto: Option<Self::Matrix>) -> Self::Matrix;
-    /// onto + scale · a·b, each operand transposed first if so marked.
-    fn product(
+    /// x·Wᵀ + b + low·Bᵀ, with an adapter's `[low, B]`.
+    fn linear(
         &self,
-        scale: f32,
-        a: Operand<Self::Matrix>,
-        b: Operand<Self::Matrix>,
+        x: &Self::Matrix,
+        weight: &Self::Weight,
+        bias: Option<&Self::Matrix>,
+        adapter: Option<[&Self::Matrix; 2]>,
+    ) -> Self::Matrix;
+    /// onto + dy·W + dlow·A, the gradient by the input of `linear`, with an adapter's `[dlow, A]`.
+    fn linear_backward(
+        &self,
+        dy: &Self::Matrix,
+        weight: &Self::Weight,
+        adapter: Option<[&Self::Matrix; 2]>,
         onto: Option<Self::Matrix>,
     ) -> Self::Matrix;
+    /// scale · a·b, each operand transposed first if so marked.
+    fn product(&self, scale: f32, a: Operand<Self::Matrix>, b: Operand<Self::Matrix>) -> Self::Matrix;
 
     /// x / sqrt(mean(x²) + eps) · weight over each `weight.len()` numbers of a row (a row may hold several heads).
     fn rms_norm(&self, x: &Self::Matrix, weight: &Self::Matrix, eps: f32) -> Self::Matrix;

@@ -110,7 +110,7 @@ impl Past {
         }
         let last = engine.gather(&x, &[ids.len() as u32 - 1]);
         let normed = engine.rms_norm(&last, &model.norm, model.config.eps);
-        engine.linear(&normed, &model.head, None)
+        engine.linear(&normed, &model.head, None, None)
     }
 }
 

@@ -97,24 +97,44 @@ pub struct Target<'a> {
     pub add: bool,
 }
 
-/// `target = scale · a · b`, or `+=` where the target says so.
-pub fn product<A: Element, B: Element>(scale: f32, a: View<A>, b: View<B>, target: Target) {
+/// `target = scale · a·b`, or `+=` where the target says so.
+pub fn product<B: Element>(scale: f32, a: View<f32>, b: View<B>, target: Target) {
+    products(scale, a, b, None, target);
+}
+
+/// `target = scale · (a·b + c·d)` with `(c, d)` in `more`: for a weight with its adapter, in one pass over the target.
+pub fn products<B: Element>(
+    scale: f32,
+    a: View<f32>,
+    b: View<B>,
+    more: Option<(View<f32>, View<f32>)>,
+    target: Target,
+) {
     let threads = if a.rows * a.columns * b.columns < PARALLEL { 1 } else { rayon::current_num_threads() };
-    run(scale, a, b, target, threads);
+    run(scale, a, b, more, target, threads);
 }
 
 /// As [`product`], on the calling thread alone.
-pub fn product_here<A: Element, B: Element>(scale: f32, a: View<A>, b: View<B>, target: Target) {
-    run(scale, a, b, target, 1);
+pub fn product_here<B: Element>(scale: f32, a: View<f32>, b: View<B>, target: Target) {
+    run(scale, a, b, None, target, 1);
 }
 
-fn run<A: Element, B: Element>(scale: f32, a: View<A>, b: View<B>, target: Target, threads: usize) {
-    assert_eq!(a.columns, b.rows);
-    let (m, n, k) = (a.rows, b.columns, a.columns);
+fn run<B: Element>(
+    scale: f32,
+    a: View<f32>,
+    b: View<B>,
+    more: Option<(View<f32>, View<f32>)>,
+    target: Target,
+    threads: usize,
+) {
+    let (c, d) = more.unwrap_or((View::new(&[], a.rows, 0), View::new(&[], 0, b.columns)));
+    assert!(a.columns == b.rows && c.columns == d.rows && a.rows == c.rows && b.columns == d.columns);
+    let (m, n, depths) = (a.rows, b.columns, [a.columns, c.columns]);
+    let k = depths[0] + depths[1];
     if m == 0 || n == 0 {
         return;
     }
-    let tile = Tile::of_this_cpu();
+    let tile = Tile::new(n);
     let wide = (PACKED / k.max(1) / tile.columns * tile.columns).max(tile.columns);
     // Four chunks a thread, so that a thread that is held up does not hold up all.
     let chunk = if threads == 1 { m } else { m.div_ceil(4 * threads).next_multiple_of(tile.rows).max(2 * tile.rows) };
@@ -122,23 +142,26 @@ fn run<A: Element, B: Element>(scale: f32, a: View<A>, b: View<B>, target: Targe
     for n0 in (0..n).step_by(wide) {
         let n1 = n.min(n0 + wide);
         let columns = (n1 - n0).next_multiple_of(tile.columns);
-        let mut packed = scratch::take(&scratch::RIGHT, columns * k);
-        for (p0, p1, block) in depths(k, columns, &mut packed) {
-            let panel = (p1 - p0) * tile.columns;
+        let mut right = scratch::take(&scratch::RIGHT, columns * k);
+        let mut rest = &mut right[..];
+        for block in blocks(depths) {
+            let (packed, after) = rest.split_at_mut(block.depth * columns);
+            rest = after;
             let pack = |(j, panel): (usize, &mut [f32])| {
-                tile.arch.dispatch(PackRight { b, panel, width: tile.columns, p0, n0: n0 + j * tile.columns, n1 })
+                let from = n0 + j * tile.columns;
+                tile.arch.dispatch(PackRight { b, d, block, panel, width: tile.columns, from, to: n1 });
             };
             match threads {
-                1 => block.chunks_exact_mut(panel).enumerate().for_each(pack),
-                _ => block.par_chunks_exact_mut(panel).enumerate().for_each(pack),
+                1 => packed.chunks_exact_mut(block.depth * tile.columns).enumerate().for_each(pack),
+                _ => packed.par_chunks_exact_mut(block.depth * tile.columns).enumerate().for_each(pack),
             }
         }
-        let rows = |(i, c): (usize, &mut [f32])| {
+        let rows = |(i, out): (usize, &mut [f32])| {
             let (i0, i1) = (i * chunk, m.min((i + 1) * chunk));
             let mut left = scratch::take(&scratch::LEFT, (i1 - i0).next_multiple_of(tile.rows) * k);
-            let left_view = Rows { a, i0, i1, packed: &mut left };
-            let out = Out { c, stride: target.stride, n0, n1, scale, add: target.add };
-            tile.arch.dispatch(Product { left: left_view, right: &packed, columns, k, out });
+            let out = Out { data: out, stride: target.stride, n0, n1, scale, add: target.add };
+            let work = Product { a, c, i0, i1, left: &mut left, right: &right, columns, depths, out };
+            tile.arch.dispatch(work);
             scratch::put(&scratch::LEFT, left);
         };
         let data = &mut target.data[..(m - 1) * target.stride + n];
@@ -146,18 +169,27 @@ fn run<A: Element, B: Element>(scale: f32, a: View<A>, b: View<B>, target: Targe
             1 => data.chunks_mut(chunk * target.stride).enumerate().for_each(rows),
             _ => data.par_chunks_mut(chunk * target.stride).enumerate().for_each(rows),
         }
-        scratch::put(&scratch::RIGHT, packed);
+        scratch::put(&scratch::RIGHT, right);
     }
 }
 
-/// Splits a packed operand (`width` × `k`) into its depth blocks.
-fn depths(k: usize, width: usize, mut packed: &mut [f32]) -> impl Iterator<Item = (usize, usize, &mut [f32])> {
-    (0..k).step_by(DEPTH).map(move |p0| {
-        let p1 = k.min(p0 + DEPTH);
-        let (block, rest) = std::mem::take(&mut packed).split_at_mut((p1 - p0) * width);
-        packed = rest;
-        (p0, p1, block)
-    })
+/// A stretch of the depth of one of the two terms.
+#[derive(Clone, Copy)]
+struct Block {
+    second: bool,
+    /// Where it starts in its term.
+    from: usize,
+    depth: usize,
+    /// Depth of all blocks before.
+    before: usize,
+}
+
+fn blocks([first, second]: [usize; 2]) -> impl Iterator<Item = Block> {
+    let of = |second, total: usize, before| {
+        let block = move |from| Block { second, from, depth: DEPTH.min(total - from), before: before + from };
+        (0..total).step_by(DEPTH).map(block)
+    };
+    of(false, first, 0).chain(of(true, second, first))
 }
 
 /// Shape of the kernel's tile on this machine.
@@ -168,17 +200,19 @@ struct Tile {
 }
 
 impl Tile {
-    fn of_this_cpu() -> Self {
-        struct Shape;
+    /// For results of `n` columns: a single vector side by side where more would be empty.
+    fn new(n: usize) -> Self {
+        struct Shape(usize);
         impl WithSimd for Shape {
             type Output = (usize, usize);
             #[inline(always)]
             fn with_simd<S: Simd>(self, _: S) -> (usize, usize) {
-                (tile_rows::<S>(), VECTORS * S::F32_LANES)
+                let vectors = if self.0 <= S::F32_LANES { 1 } else { VECTORS };
+                (tile_rows::<S>(), vectors * S::F32_LANES)
             }
         }
         let arch = Arch::new();
-        let (rows, columns) = arch.dispatch(Shape);
+        let (rows, columns) = arch.dispatch(Shape(n));
         Self { arch, rows, columns }
     }
 }
@@ -188,14 +222,15 @@ const fn tile_rows<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 12 } else { 6 }
 }
 
-/// Copies columns `n0..` of `b` at depth `p0..` into a panel: `width` numbers for each step of depth.
+/// Copies a block of columns `from..to` of the right operands into a panel: `width` numbers for each step of depth.
 struct PackRight<'a, 'b, B> {
     b: View<'a, B>,
+    d: View<'a, f32>,
+    block: Block,
     panel: &'b mut [f32],
     width: usize,
-    p0: usize,
-    n0: usize,
-    n1: usize,
+    from: usize,
+    to: usize,
 }
 
 impl<B: Element> WithSimd for PackRight<'_, '_, B> {
@@ -203,9 +238,13 @@ impl<B: Element> WithSimd for PackRight<'_, '_, B> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let width = VECTORS * S::F32_LANES;
-        debug_assert_eq!(width, self.width);
-        pack(self.b.transposed(), self.n0, self.n1, self.p0, self.panel, width);
+        let Self { b, d, block, panel, width, from, to } = self;
+        // Known when compiling, for the sake of the loops.
+        let width = if width == S::F32_LANES { S::F32_LANES } else { VECTORS * S::F32_LANES };
+        match block.second {
+            false => pack(b.transposed(), from, to, block.from, panel, width),
+            true => pack(d.transposed(), from, to, block.from, panel, width),
+        }
     }
 }
 
@@ -243,17 +282,9 @@ fn pack<T: Element>(a: View<T>, i0: usize, i1: usize, p0: usize, panel: &mut [f3
     }
 }
 
-/// The rows of the left operand that one thread works on, and room to pack them.
-struct Rows<'a, 'b, A> {
-    a: View<'a, A>,
-    i0: usize,
-    i1: usize,
-    packed: &'b mut [f32],
-}
-
 /// The rows of the result that one thread works on.
 struct Out<'a> {
-    c: &'a mut [f32],
+    data: &'a mut [f32],
     stride: usize,
     n0: usize,
     n1: usize,
@@ -261,50 +292,61 @@ struct Out<'a> {
     add: bool,
 }
 
-struct Product<'a, 'b, A> {
-    left: Rows<'a, 'b, A>,
+/// Rows `i0..i1` of a product, whose left operands are still to be packed.
+struct Product<'a, 'b> {
+    a: View<'a, f32>,
+    c: View<'a, f32>,
+    i0: usize,
+    i1: usize,
+    left: &'b mut [f32],
     right: &'b [f32],
     /// Packed columns of `right`.
     columns: usize,
-    k: usize,
+    depths: [usize; 2],
     out: Out<'b>,
 }
 
-impl<A: Element> WithSimd for Product<'_, '_, A> {
+impl WithSimd for Product<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if tile_rows::<S>() == 12 { self.run::<S, 12>(simd) } else { self.run::<S, 6>(simd) }
+        match (tile_rows::<S>(), self.columns == S::F32_LANES) {
+            (12, true) => self.run::<S, 12, 1>(simd),
+            (12, false) => self.run::<S, 12, VECTORS>(simd),
+            (_, true) => self.run::<S, 6, 1>(simd),
+            (_, false) => self.run::<S, 6, VECTORS>(simd),
+        }
     }
 }
 
-impl<A: Element> Product<'_, '_, A> {
+impl Product<'_, '_> {
     #[inline(always)]
-    fn run<S: Simd, const MR: usize>(self, simd: S) {
-        let Self { left: Rows { a, i0, i1, packed }, right, columns, k, mut out } = self;
-        let width = VECTORS * S::F32_LANES;
-        let rows = (i1 - i0).next_multiple_of(MR);
-        for (p0, p1, block) in depths(k, rows, packed) {
-            for (i, panel) in block.chunks_exact_mut((p1 - p0) * MR).enumerate() {
-                pack(a, i0 + i * MR, i1, p0, panel, MR);
+    fn run<S: Simd, const ROWS: usize, const WIDE: usize>(self, simd: S) {
+        let Self { a, c, i0, i1, left, right, columns, depths, mut out } = self;
+        let width = WIDE * S::F32_LANES;
+        let rows = (i1 - i0).next_multiple_of(ROWS);
+        for block in blocks(depths) {
+            let packed = &mut left[block.before * rows..(block.before + block.depth) * rows];
+            let term = if block.second { c } else { a };
+            for (i, panel) in packed.chunks_exact_mut(block.depth * ROWS).enumerate() {
+                pack(term, i0 + i * ROWS, i1, block.from, panel, ROWS);
             }
         }
-        if k == 0 && !out.add {
+        if depths == [0, 0] && !out.add {
             for row in 0..i1 - i0 {
-                out.c[row * out.stride + out.n0..][..out.n1 - out.n0].fill(0.0);
+                out.data[row * out.stride + out.n0..][..out.n1 - out.n0].fill(0.0);
             }
         }
         for j0 in (0..columns).step_by(COLUMNS) {
             let j1 = columns.min(j0 + COLUMNS);
-            for p0 in (0..k).step_by(DEPTH) {
-                let depth = DEPTH.min(k - p0);
-                let right = &right[p0 * columns + j0 * depth..p0 * columns + j1 * depth];
-                let left = &packed[p0 * rows..(p0 + depth) * rows];
-                for (i, left) in left.chunks_exact(depth * MR).enumerate() {
+            for Block { depth, before, .. } in blocks(depths) {
+                let right = &right[before * columns + j0 * depth..before * columns + j1 * depth];
+                let left = &left[before * rows..(before + depth) * rows];
+                for (i, left) in left.chunks_exact(depth * ROWS).enumerate() {
                     for (j, right) in right.chunks_exact(depth * width).enumerate() {
-                        let tile = kernel::<S, MR>(simd, left, right);
-                        out.store(simd, tile, i * MR, i1 - i0, j0 + j * width, p0 == 0);
+                        let tile = kernel::<S, ROWS, WIDE>(simd, left, right);
+                        out.store(simd, tile, i * ROWS, i1 - i0, j0 + j * width, before == 0);
                     }
                 }
             }
@@ -314,10 +356,14 @@ impl<A: Element> Product<'_, '_, A> {
 
 /// The sum over depth of the outer products of a column of `left` and a row of `right`.
 #[inline(always)]
-fn kernel<S: Simd, const MR: usize>(simd: S, left: &[f32], right: &[f32]) -> [[S::f32s; VECTORS]; MR] {
-    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; MR];
-    let left = left.as_chunks::<MR>().0;
-    let right = S::as_simd_f32s(right).0.as_chunks::<VECTORS>().0;
+fn kernel<S: Simd, const ROWS: usize, const WIDE: usize>(
+    simd: S,
+    left: &[f32],
+    right: &[f32],
+) -> [[S::f32s; WIDE]; ROWS] {
+    let mut sums = [[simd.splat_f32s(0.0); WIDE]; ROWS];
+    let left = left.as_chunks::<ROWS>().0;
+    let right = S::as_simd_f32s(right).0.as_chunks::<WIDE>().0;
     for (left, right) in left.iter().zip(right) {
         for (sums, left) in sums.iter_mut().zip(left) {
             let left = simd.splat_f32s(*left);
@@ -332,16 +378,16 @@ fn kernel<S: Simd, const MR: usize>(simd: S, left: &[f32], right: &[f32]) -> [[S
 impl Out<'_> {
     /// Puts a tile at (row, column), cut at the edges of the result.
     #[inline(always)]
-    fn store<S: Simd, const MR: usize>(
+    fn store<S: Simd, const ROWS: usize, const WIDE: usize>(
         &mut self,
         simd: S,
-        tile: [[S::f32s; VECTORS]; MR],
+        tile: [[S::f32s; WIDE]; ROWS],
         row: usize,
         rows: usize,
         column: usize,
         first: bool,
     ) {
-        let width = VECTORS * S::F32_LANES;
+        let width = WIDE * S::F32_LANES;
         let column = self.n0 + column;
         let count = width.min(self.n1 - column);
         let add = self.add || !first;
@@ -350,7 +396,7 @@ impl Out<'_> {
             if row + i >= rows {
                 break;
             }
-            let out = &mut self.c[(row + i) * self.stride + column..][..count];
+            let out = &mut self.data[(row + i) * self.stride + column..][..count];
             if count == width {
                 for (out, tile) in S::as_mut_simd_f32s(out).0.iter_mut().zip(tile) {
                     *out = if add { simd.mul_add_f32s(*tile, scale, *out) } else { simd.mul_f32s(*tile, scale) };
@@ -406,10 +452,16 @@ mod tests {
         let at = |v: &View<f32>, i: usize, j: usize| v.data[i * v.row_stride + j * v.column_stride] as f64;
         let (a, b) = (view(&a, m, k, ta), view(&b, k, n, tb));
         let mut c = old.clone();
-        product(0.5, a, b, Target { data: &mut c[..], stride: n + 3, add });
+        let (e, f) = (numbers(m * 4, 4), numbers(n * 4, 5));
+        let (e, f) = (View::new(&e, m, 4), View::new(&f, n, 4).transposed());
+        let more = (k % 2 == 1).then_some((e, f));
+        products(0.5, a, b, more, Target { data: &mut c[..], stride: n + 3, add });
         for i in 0..m {
             for j in 0..n + 3 {
                 let sum: f64 = if j < n { (0..k).map(|p| at(&a, i, p) * at(&b, p, j)).sum() } else { 0.0 };
+                let extra =
+                    if j < n && more.is_some() { (0..4).map(|p| at(&e, i, p) * at(&f, p, j)).sum() } else { 0.0 };
+                let sum = sum + extra;
                 let before = old[i * (n + 3) + j] as f64;
                 let expected = 0.5 * sum + if add || j >= n { before } else { 0.0 };
                 let error = (c[i * (n + 3) + j] as f64 - expected).abs();
@@ -420,8 +472,16 @@ mod tests {
 
     #[test]
     fn agrees_with_the_definition_at_all_edges() {
-        for (m, n, k) in [(1, 1, 1), (1, 33, 5), (12, 32, 256), (13, 31, 257), (70, 100, 300), (25, 530, 3), (3, 5, 0)]
-        {
+        for (m, n, k) in [
+            (1, 1, 1),
+            (1, 33, 5),
+            (12, 32, 256),
+            (13, 31, 257),
+            (70, 100, 300),
+            (25, 530, 3),
+            (3, 5, 0),
+            (500, 16, 40),
+        ] {
             for flags in 0..8 {
                 check(m, n, k, flags & 1 > 0, flags & 2 > 0, flags & 4 > 0);
             }

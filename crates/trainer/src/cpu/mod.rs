@@ -7,7 +7,7 @@ mod kernels;
 use rayon::ThreadPool;
 
 pub use self::gemm::Bf16;
-use self::gemm::{Element, Target, View, product};
+use self::gemm::{Element, Target, View, product, products};
 use crate::engine::{Angles, Engine, Heads, Operand};
 use crate::weights::{Frozen, Numbers};
 
@@ -119,29 +119,40 @@ impl Engine for Cpu {
         a
     }
 
-    fn linear(&self, x: &Matrix, weight: &Frozen, bias: Option<&Matrix>) -> Matrix {
+    fn linear(&self, x: &Matrix, weight: &Frozen, bias: Option<&Matrix>, adapter: Option<[&Matrix; 2]>) -> Matrix {
         let mut y = Matrix::zeros(x.rows, weight.rows);
         if let Some(bias) = bias {
             y.data.chunks_exact_mut(weight.rows).for_each(|row| row.copy_from_slice(&bias.data));
         }
+        let more = adapter.map(|[low, b]| (low.view(), b.view().transposed()));
         let target = Target { data: &mut y.data, stride: weight.rows, add: bias.is_some() };
-        with_numbers!(weight, numbers => multiply(x, View::new(numbers, weight.rows, weight.columns).transposed(), target));
+        with_numbers!(weight, numbers => {
+            multiply(x, View::new(numbers, weight.rows, weight.columns).transposed(), more, target)
+        });
         y
     }
 
-    fn linear_backward(&self, dy: &Matrix, weight: &Frozen, onto: Option<Matrix>) -> Matrix {
+    fn linear_backward(
+        &self,
+        dy: &Matrix,
+        weight: &Frozen,
+        adapter: Option<[&Matrix; 2]>,
+        onto: Option<Matrix>,
+    ) -> Matrix {
         let add = onto.is_some();
         let mut dx = onto.unwrap_or_else(|| Matrix::zeros(dy.rows, weight.columns));
+        let more = adapter.map(|[dlow, a]| (dlow.view(), a.view()));
         let target = Target { data: &mut dx.data, stride: weight.columns, add };
-        with_numbers!(weight, numbers => multiply(dy, View::new(numbers, weight.rows, weight.columns), target));
+        with_numbers!(weight, numbers => {
+            multiply(dy, View::new(numbers, weight.rows, weight.columns), more, target)
+        });
         dx
     }
 
-    fn product(&self, scale: f32, a: Operand<Matrix>, b: Operand<Matrix>, onto: Option<Matrix>) -> Matrix {
+    fn product(&self, scale: f32, a: Operand<Matrix>, b: Operand<Matrix>) -> Matrix {
         let (a, b) = (operand(a), operand(b));
-        let add = onto.is_some();
-        let mut out = onto.unwrap_or_else(|| Matrix::zeros(a.rows(), b.columns()));
-        product(scale, a, b, Target { data: &mut out.data, stride: b.columns(), add });
+        let mut out = Matrix::zeros(a.rows(), b.columns());
+        product(scale, a, b, Target { data: &mut out.data, stride: b.columns(), add: false });
         out
     }
 
@@ -215,11 +226,15 @@ impl Engine for Cpu {
     }
 }
 
-/// x·b; a few rows (as when text is generated) go through a kernel that reads the weights once and packs nothing.
-fn multiply<B: Element>(x: &Matrix, b: View<B>, target: Target) {
-    if x.rows <= 2 && b.is_transposed() {
-        kernels::rows_times_transposed(x, b.data(), target);
-    } else {
-        product(1.0, x.view(), b, target);
+/// x·b + more; a few rows (as when text is generated) go through a kernel that reads the weights once and packs
+/// nothing.
+fn multiply<B: Element>(x: &Matrix, b: View<B>, more: Option<(View<f32>, View<f32>)>, target: Target) {
+    if x.rows > 2 || !b.is_transposed() {
+        return products(1.0, x.view(), b, more, target);
+    }
+    let Target { data, stride, add } = target;
+    kernels::rows_times_transposed(x, b.data(), Target { data: &mut *data, stride, add });
+    if let Some((low, b)) = more {
+        product(1.0, low, b, Target { data, stride, add: true });
     }
 }
