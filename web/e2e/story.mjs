@@ -1,8 +1,8 @@
 // The main job on the page, with the real studio and a real browser: upload a data set, create three tasks, see one train
 // and two wait, cancel the second, see the third start, download the first one's adapter; with a reload and a restart of
-// the studio in between. With --screenshots it then takes the pictures of the README, and those of the story's stages.
+// the studio in between. With --screenshots it then takes the pictures of the README.
 //
-//   SAGE_BIN=target/debug/sage node web/e2e/story.mjs [--screenshots DIR]
+//   SAGE_BIN=target/debug/sage node web/e2e/story.mjs [--screenshots DIR] [--stages DIR]
 
 import assert from 'node:assert/strict';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -16,8 +16,10 @@ const BINARY = process.env.SAGE_BIN;
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 /** A training that is waited for, on a busy machine. */
 const LONG = 240_000;
-/** The stages of the story beside the pictures that are meant for others. */
+/** For the pictures of the README. */
 const screenshots = argument('--screenshots');
+/** For pictures of the story's stages. */
+const stages = argument('--stages');
 
 function argument(name) {
   const at = process.argv.indexOf(name);
@@ -77,12 +79,12 @@ class Page {
   }
 
   async shoot(name) {
-    if (!screenshots) return;
-    await mkdir(screenshots, { recursive: true });
+    if (!stages) return;
+    await mkdir(stages, { recursive: true });
     await this.page.mouse.move(0, 0);
     await this.page.getByRole('tooltip').waitFor({ state: 'hidden' });
     await this.page.evaluate(() => window.scrollTo(0, 0));
-    await this.page.screenshot({ path: join(screenshots, `${name}.png`), animations: 'disabled' });
+    await this.page.screenshot({ path: join(stages, `${name}.png`), animations: 'disabled' });
   }
 }
 
@@ -184,7 +186,7 @@ async function story(studio, browser) {
     .getByTestId('task-loss')
     .getByText(/\d\.\d/)
     .waitFor({ timeout: LONG });
-  await page.shoot('story-zh-CN');
+  await page.shoot('zh-CN');
 
   step('the form is kept over a reload, the list is the same');
   await page.page.reload();
@@ -206,7 +208,7 @@ async function story(studio, browser) {
   await page.page.locator('[data-testid=log-view] .log-line').first().waitFor();
   await page.page.getByRole('tab', { name: '曲线' }).click();
   await page.page.locator('[data-testid=chart] canvas').first().waitFor();
-  await page.shoot('story-task');
+  await page.shoot('task');
   await page.page.keyboard.press('Escape');
   await page.get('task-drawer').waitFor({ state: 'detached' });
 
@@ -232,7 +234,7 @@ async function story(studio, browser) {
   await page.page.reload();
   await page.page.getByRole('heading', { name: 'New fine-tune' }).waitFor();
   await page.sees(third.task, 'training', 'completed');
-  await page.shoot('story-en');
+  await page.shoot('en');
 
   step("download the first one's adapter");
   const [download] = await Promise.all([
@@ -259,12 +261,12 @@ async function story(studio, browser) {
   await page.get('theme-switch').click();
   await page.page.getByRole('menuitem', { name: 'Dark' }).click();
   await page.page.locator('html[style*="dark"]').waitFor();
-  await page.shoot('story-dark');
+  await page.shoot('dark');
   await page.page.setViewportSize({ width: 390, height: 844 });
   await page.row(third.task).waitFor();
   const overflow = await page.page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
   assert.ok(overflow <= 0, `the page is ${overflow} pixels too wide`);
-  await page.shoot('story-phone');
+  await page.shoot('phone');
 
   assert.deepEqual(page.errors, [], 'the browser reported errors');
   await context.close();

@@ -152,7 +152,7 @@ describe('the create form', () => {
 describe('a draft', () => {
   it('sends no advanced field that is out of sight', () => {
     const draft = { ...filled, overrides: { num_epochs: 9 }, hold: true };
-    expect(requestOf(draft).fine_tune.num_epochs).toBeUndefined();
+    expect(requestOf(draft).fine_tune?.num_epochs).toBeUndefined();
     expect(requestOf(draft).hold).toBeUndefined();
     expect(requestOf({ ...draft, advanced: true })).toMatchObject({ fine_tune: { num_epochs: 9 }, hold: true });
   });

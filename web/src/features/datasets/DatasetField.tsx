@@ -44,7 +44,8 @@ export function DatasetField({ id, invalid, describedBy }: { id: string; invalid
             filterOption: (typed, option) =>
               datasets.some(({ path }) => path === typed) || String(option?.value).includes(typed),
           }}
-          options={datasets.map((dataset) => ({ value: dataset.path, label: <DatasetOption dataset={dataset} /> }))}
+          options={datasets.map((dataset) => ({ value: dataset.path, label: dataset.path, dataset }))}
+          optionRender={({ data: option }) => <DatasetOption dataset={(option as { dataset: DatasetView }).dataset} />}
           allowClear
           status={invalid ? 'error' : undefined}
           placeholder={t('dataset.choosePlaceholder')}

@@ -25,7 +25,7 @@ export function ModelField({ id, value, onChange, invalid, describedBy }: ModelF
   const { data = [] } = useModels();
   const options = GROUPS.map(({ text, holds }) => ({
     label: t(text),
-    options: data.filter(holds).map((model) => ({ value: model.name, label: <ModelOption model={model} /> })),
+    options: data.filter(holds).map((model) => ({ value: model.name, label: model.name, model })),
   })).filter((group) => group.options.length > 0);
 
   return (
@@ -34,6 +34,7 @@ export function ModelField({ id, value, onChange, invalid, describedBy }: ModelF
       value={value}
       onChange={(next) => onChange(next ?? '')}
       options={options}
+      optionRender={({ data: option }) => <ModelOption model={(option as unknown as { model: ModelView }).model} />}
       // With a full name in the field the list would otherwise show nothing but that name.
       showSearch={{
         filterOption: (typed, option) =>

@@ -63,6 +63,9 @@ export function LogTab({ taskId }: { taskId: string }) {
     view.current.scrollTop = hits[next] * LINE_HEIGHT - view.current.clientHeight / 2;
   };
 
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only what is typed moves the view, not what is found later
+  useEffect(() => goTo(0), [searched]);
+
   const first = Math.max(0, Math.floor(range.top / LINE_HEIGHT) - MARGIN);
   const last = Math.min(count, Math.ceil((range.top + range.height) / LINE_HEIGHT) + MARGIN);
   const lines = [];
@@ -86,10 +89,7 @@ export function LogTab({ taskId }: { taskId: string }) {
           className="log-search"
           allowClear
           value={query}
-          onChange={(event) => {
-            setQuery(event.target.value);
-            setHit(0);
-          }}
+          onChange={(event) => setQuery(event.target.value)}
           onPressEnter={(event) => {
             event.preventDefault();
             goTo(event.shiftKey ? hit - 1 : hit + 1);
