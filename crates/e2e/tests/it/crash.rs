@@ -4,7 +4,7 @@ use std::{fs, thread, time::Duration};
 
 use client::testing::{Options, Studio, wait_for};
 
-use crate::support::{PATIENCE, fine_tune, path, script, tiny, wait_status, wait_until};
+use crate::support::{PATIENCE, fine_tune, held_open, path, script, tiny, wait_status, wait_until};
 
 /// Xorshift: the same moments in every run.
 struct Moments(u64);
@@ -131,5 +131,31 @@ fn a_lost_supervisor_ends_the_task_with_a_reason_and_the_next_one_starts() {
     let failure = wait_status(&client, &task, "failed").failure.unwrap();
     // Newer kernels tell a stranger's exit code; on older ones it is said that nobody knows.
     assert!(["exit-code", "supervisor-lost"].contains(&failure.code.as_str()), "{failure:?}");
+    wait_status(&client, &next, "completed");
+}
+
+#[test]
+fn what_cannot_be_saved_is_refused_and_what_happened_meanwhile_is_written_down_later() {
+    let studio = Studio::start();
+    let client = studio.client();
+    let running = client.submit(&held_open(&studio, "go")).unwrap().task_id;
+    let waiting = client.submit(&script(&studio, "true")).unwrap().task_id;
+    let pid = wait_status(&client, &running, "training").attempt.unwrap().pid.unwrap();
+
+    // Nobody else can write as long as this lives.
+    let intruder = rusqlite::Connection::open(studio.home().database()).unwrap();
+    intruder.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let refused = client.submit(&script(&studio, "true")).unwrap_err().to_string();
+    assert!(refused.contains("not-saved") || refused.contains("could not be saved"), "{refused}");
+    fs::write(studio.home().root().join("go"), "").unwrap();
+    wait_for("the training to end", PATIENCE, || {
+        (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(())
+    });
+    assert_eq!(client.tasks(&Default::default()).unwrap().tasks.len(), 2, "the refused one left nothing behind");
+    intruder.execute_batch("ROLLBACK").unwrap();
+
+    wait_status(&client, &running, "completed");
+    wait_status(&client, &waiting, "completed");
+    let next = client.submit(&script(&studio, "true")).unwrap().task_id;
     wait_status(&client, &next, "completed");
 }
