@@ -18,7 +18,7 @@ pub struct Model<E: Engine> {
     pub head: Arc<E::Weight>,
     pub norm: E::Matrix,
     pub layers: Vec<Layer<E>>,
-    /// Bytes of activations that may be kept: half of what the weights take.
+    /// Bytes of activations that may be kept: as many as the weights take.
     budget: usize,
 }
 
@@ -111,7 +111,7 @@ impl<E: Engine> Model<E> {
             });
         }
         let norm = vector("model.norm.weight", config.hidden)?;
-        Ok(Self { config, embedding, head, norm, layers, budget: bytes / 2 })
+        Ok(Self { config, embedding, head, norm, layers, budget: bytes })
     }
 
     pub fn heads(&self, spans: Vec<Span>) -> Heads {

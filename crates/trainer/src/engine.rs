@@ -6,7 +6,7 @@ use crate::weights::Frozen;
 
 /// Does the arithmetic, on f32 matrices whose rows are tokens.
 ///
-/// There is one for the CPU ([`crate::cpu::Cpu`], own kernels) and one for what burn runs on (`BurnEngine`).
+/// There is one for the CPU ([`crate::cpu::Cpu`], own kernels) and one for what burn runs on (`burn_engine`).
 pub trait Engine: Sync {
     /// An activation, or a trained parameter.
     type Matrix: Clone + Send + Sync;

@@ -4,6 +4,8 @@
 //! result, [`make_tiny`] writes a small random model to practise on. Everything else is private.
 
 mod adapter;
+#[cfg(any(feature = "vulkan", all(feature = "burn", test)))]
+mod burn_engine;
 mod chat;
 mod checkpoint;
 mod config;

@@ -31,7 +31,7 @@ pub fn train(
     match config.device {
         Backend::Cpu => Run::new(Cpu::new(config.threads), config, data)?.train(stop, on_event),
         #[cfg(feature = "vulkan")]
-        Backend::Vulkan => Run::new(crate::burn::Burn::vulkan(), config, data)?.train(stop, on_event),
+        Backend::Vulkan => Run::new(crate::burn_engine::BurnEngine::vulkan(), config, data)?.train(stop, on_event),
         #[cfg(not(feature = "vulkan"))]
         Backend::Vulkan => Err(TrainError::BackendUnavailable {
             backend: "vulkan",

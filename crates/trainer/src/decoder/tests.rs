@@ -81,3 +81,12 @@ fn qwen3_agrees_with_pytorch() {
 fn llama_agrees_with_pytorch() {
     agrees_with_pytorch(&Cpu::new(Some(2)), "llama");
 }
+
+/// The operations that a GPU runs, on burn's CPU back end.
+#[cfg(feature = "burn")]
+#[test]
+fn burn_agrees_with_pytorch() {
+    for name in ["qwen2", "qwen3", "llama"] {
+        agrees_with_pytorch(&crate::burn_engine::BurnEngine::flex(), name);
+    }
+}
