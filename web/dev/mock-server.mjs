@@ -2,459 +2,36 @@
 // Tasks queue, train with a falling loss and finish; one in a while fails. Nothing is kept. SPEED=10 trains ten times as
 // fast, DEVICES=0 has no GPU, SEED_TASKS=0 starts empty, DIST=dist serves a built page from the same port.
 
-import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import {
+  datasets,
+  devicesView,
+  endLog,
+  enqueue,
+  events,
+  FINAL,
+  fileOf,
+  finish,
+  followers,
+  GIB,
+  lastEvent,
+  log,
+  openStream,
+  presets,
+  Refusal,
+  removeTask,
+  send,
+  startedAt,
+  storeDataset,
+  submit,
+  tasks,
+} from './mock-studio.mjs';
 
 const PORT = Number(process.env.PORT ?? 8080);
-const SPEED = Number(process.env.SPEED ?? 1);
-const DEVICE_COUNT = Number(process.env.DEVICES ?? 1);
-const SEED_TASKS = Number(process.env.SEED_TASKS ?? 14);
 const DIST = process.env.DIST;
-const GIB = 1024 ** 3;
-const FINAL = new Set(['completed', 'failed', 'cancelled']);
-
-const startedAt = new Date().toISOString();
-const now = () => new Date().toISOString();
-const tasks = new Map(); // id -> { view, log, metrics, journal, timer }, oldest first
-const datasets = new Map();
-const events = []; // numbered ones, for resume
-const followers = new Set();
-let seq = 0;
-let running = 0;
-
-const presets = [
-  preset('safe', '稳妥', 'Safe', {
-    num_epochs: 3,
-    gradient_accumulation_steps: 16,
-    learning_rate: 2e-5,
-    max_length: 512,
-    lora_rank: 8,
-    lora_alpha: 16,
-  }),
-  preset('balanced', '均衡', 'Balanced', {
-    num_epochs: 3,
-    gradient_accumulation_steps: 16,
-    learning_rate: 5e-5,
-    max_length: 1024,
-    lora_rank: 8,
-    lora_alpha: 16,
-  }),
-  preset('fast', '快速', 'Fast', {
-    num_epochs: 1,
-    gradient_accumulation_steps: 8,
-    learning_rate: 1e-4,
-    max_length: 512,
-    lora_rank: 16,
-    lora_alpha: 32,
-  }),
-];
-
-function preset(name, title_zh, title_en, values) {
-  return { name, title_zh, title_en, batch_size: 1, ...values };
-}
-
-const devices = Array.from({ length: DEVICE_COUNT }, (_, index) => ({
-  id: `GPU-${String(index).repeat(8)}-6a5b-4c3d-9e8f-0123456789ab`,
-  kind: 'simulated',
-  index,
-  name: 'NVIDIA GeForce RTX 3060',
-  memory: { total: 12 * GIB, reserved: 0.24 * GIB, used: 1.1 * GIB, free: 10.66 * GIB },
-  utilisation_percent: 3,
-  temperature_celsius: 41,
-  power_watts: 18.4,
-  processes: [{ pid: 2211, name: 'gnome-shell', user: 'wang', bytes: 0.9 * GIB }],
-  unusable: null,
-  task_id: null,
-}));
-
-const devicesView = () => ({
-  detecting: false,
-  age_seconds: 0.4,
-  devices,
-  simulated: DEVICE_COUNT > 0,
-  recommendation:
-    DEVICE_COUNT === 0
-      ? 'CPU 模式（不推荐微调）'
-      : DEVICE_COUNT === 1
-        ? 'NVIDIA GeForce RTX 3060 (12.0GB): 推荐 Qwen 2.5 Coder 1.5B（最佳平衡）或 0.5B（最快训练）'
-        : `检测到 ${DEVICE_COUNT} 块 GPU（总显存 ${(12 * DEVICE_COUNT).toFixed(1)}GB）：支持多卡并行训练`,
-  findings:
-    DEVICE_COUNT === 0
-      ? [
-          {
-            code: 'no_driver',
-            zh: '没有找到 NVIDIA 驱动（libnvidia-ml.so.1）。安装显卡驱动后重启 Studio。',
-            en: 'No NVIDIA driver was found (libnvidia-ml.so.1). Install the driver, then restart the studio.',
-          },
-        ]
-      : [],
-});
-
-// --- events ---------------------------------------------------------------------------------------------------------
-
-function send(response, name, data, id) {
-  response.write(`${id === undefined ? '' : `id: ${id}\n`}event: ${name}\ndata: ${JSON.stringify(data)}\n\n`);
-}
-
-function emit(name, data, numbered = false) {
-  const id = numbered ? seq : undefined;
-  if (numbered) events.push({ id, name, data: structuredClone(data) });
-  for (const response of followers) send(response, name, data, id);
-}
-
-function openStream(request, response) {
-  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
-  response.write(': hello\n\n');
-  return (onClose) => request.on('close', onClose);
-}
-
-// --- tasks ----------------------------------------------------------------------------------------------------------
-
-const inState = (...states) => [...tasks.values()].filter((task) => states.includes(task.view.status));
-
-function move(task, to, why, who = 'scheduler') {
-  const from = task.view.status === to ? null : task.view.status;
-  task.view.status = to;
-  seq += 1;
-  task.journal.push({
-    seq,
-    at: now(),
-    task_id: task.view.task_id,
-    who,
-    from: task.journal.length ? from : null,
-    to,
-    why,
-  });
-  emit('task', task.view, true);
-}
-
-function updateQueue() {
-  const waiting = inState('queued');
-  const holder = inState('preparing', 'training')[0]?.view.task_id ?? null;
-  waiting.forEach((task, index) => {
-    task.view.wait = {
-      code: 'devices_busy',
-      position: index + 1,
-      running: holder,
-      zh: `等待 GPU 资源释放（当前运行: ${holder}）`,
-      en: `Waits for a GPU (running now: ${holder})`,
-    };
-  });
-  emit('queue', {
-    waiting: waiting.map(({ view }) => ({ task_id: view.task_id, wait: view.wait })),
-    total: waiting.length,
-    long: waiting.length > 5,
-  });
-}
-
-function updateDevices() {
-  devices.forEach((device) => {
-    const busy = device.task_id !== null;
-    device.memory.used = (busy ? 7.2 : 1.1) * GIB + Math.random() * 0.1 * GIB;
-    device.memory.free = device.memory.total - device.memory.reserved - device.memory.used;
-    device.utilisation_percent = busy ? 90 + Math.floor(Math.random() * 10) : Math.floor(Math.random() * 5);
-    device.temperature_celsius = busy ? 68 : 41;
-    device.power_watts = busy ? 158.3 : 18.4;
-  });
-  emit('devices', devicesView());
-}
-
-function log(task, text) {
-  const line = `[${new Date().toTimeString().slice(0, 8)}] ${text}\n`;
-  const offset = Buffer.byteLength(task.log);
-  task.log += line;
-  for (const response of task.logFollowers) {
-    send(response, 'log', { offset, text: line }, offset + Buffer.byteLength(line));
-  }
-}
-
-function endLog(task) {
-  for (const response of task.logFollowers) {
-    send(response, 'end', {});
-    response.end();
-  }
-  task.logFollowers.clear();
-}
-
-function create(request, created = new Date()) {
-  const recipe = request.fine_tune;
-  const chosen = presets.find(({ name }) => name === recipe.preset) ?? presets[1];
-  const { name: _n, title_zh: _z, title_en: _e, ...values } = chosen;
-  const config = {
-    kind: 'fine_tune',
-    model_name: '',
-    dataset_file: '',
-    ...values,
-    load_in_8bit: true,
-    warmup_ratio: 0.03,
-    schedule: 'cosine',
-    weight_decay: 0,
-    max_grad_norm: 1,
-    seed: 42,
-    validation_split: 0.1,
-    checkpoint_every_steps: null,
-    ...recipe,
-  };
-  delete config.preset;
-  const id = `finetune_${Math.floor(created.getTime() / 1000)}_${tasks.size + 1}`;
-  const task = {
-    view: {
-      task_id: id,
-      name: request.name ?? null,
-      owner: 'wang',
-      status: 'pending',
-      created_at: created.toISOString(),
-      started_at: null,
-      completed_at: null,
-      time_limit_seconds: request.time_limit_seconds ?? 21600,
-      trainer: 'builtin',
-      model_name: recipe.model_name,
-      dataset_path: recipe.dataset_file,
-      output_dir: `/home/wang/.sage/studio_finetune/${id}`,
-      config,
-      progress: {
-        percent: 0,
-        epoch: 0,
-        total_epochs: config.num_epochs,
-        step: 0,
-        total_steps: 40 * config.num_epochs,
-        loss: null,
-        learning_rate: null,
-        grad_norm: null,
-        tokens_per_second: null,
-        memory_bytes: null,
-        fetch: null,
-      },
-      wait: null,
-      failure: null,
-      attempt: null,
-      warnings: config.load_in_8bit
-        ? [
-            {
-              code: 'no_8bit',
-              zh: '内置训练器不支持 8 位加载，将使用 16 位。',
-              en: 'The built-in trainer cannot load in 8 bits; it uses 16.',
-            },
-          ]
-        : [],
-      downloadable: false,
-    },
-    log: '',
-    metrics: { train: [], eval: [] },
-    journal: [],
-    logFollowers: new Set(),
-    timer: null,
-  };
-  tasks.set(id, task);
-  return task;
-}
-
-function submit(request) {
-  const task = create(request);
-  if (request.hold) {
-    move(task, 'pending', 'held on request', 'wang');
-    return task;
-  }
-  enqueue(task, 'wang');
-  return task;
-}
-
-function enqueue(task, who) {
-  const holder = inState('preparing', 'training')[0]?.view.task_id;
-  if (running >= Math.max(1, DEVICE_COUNT)) {
-    task.view.status = 'queued';
-    updateQueue();
-    move(task, 'queued', 'no free device', who);
-    log(task, `任务已加入队列，等待 GPU 资源释放（当前运行: ${holder}）`);
-  } else {
-    start(task);
-  }
-}
-
-function start(task) {
-  running += 1;
-  const device = devices.find(({ task_id }) => task_id === null);
-  if (device) device.task_id = task.view.task_id;
-  task.view.wait = null;
-  task.view.started_at = now();
-  task.view.attempt = { number: 1, devices: device ? [device.id] : [], pid: 4000 + seq };
-  move(task, 'preparing', `granted ${device?.name ?? 'the CPU'}`);
-  updateDevices();
-  updateQueue();
-  log(task, `loading ${task.view.model_name}`);
-  const hub = !task.view.model_name.startsWith('/');
-  let fetched = 0;
-  task.timer = setInterval(() => {
-    if (hub && fetched < 10) {
-      fetched += 1;
-      task.view.progress.fetch = { bytes: fetched * 98_000_000, total_bytes: 980_000_000 };
-      emit('progress', { task_id: task.view.task_id, progress: task.view.progress });
-      return;
-    }
-    clearInterval(task.timer);
-    task.view.progress.fetch = null;
-    move(task, 'training', 'the model is loaded');
-    train(task);
-  }, 300 / SPEED);
-}
-
-function point(task, step) {
-  const { total_steps: total, total_epochs: epochs } = task.view.progress;
-  const warm = Math.max(1, Math.round(total * 0.03));
-  const rate =
-    task.view.config.learning_rate * (step < warm ? step / warm : (1 + Math.cos((Math.PI * step) / total)) / 2);
-  return {
-    step,
-    epoch: (epochs * step) / total,
-    loss: 0.55 + 1.9 * Math.exp((-4 * step) / total) + 0.08 * (Math.random() - 0.5),
-    learning_rate: rate,
-    grad_norm: 0.6 + Math.random() * 0.5,
-    tokens_per_second: 1480 + Math.random() * 60,
-    memory_bytes: 6.1 * GIB,
-  };
-}
-
-function train(task) {
-  const fails = task.view.model_name.includes('fail');
-  task.timer = setInterval(() => {
-    const { progress } = task.view;
-    const sample = point(task, progress.step + 1);
-    Object.assign(progress, sample, { percent: (100 * sample.step) / progress.total_steps });
-    task.metrics.train.push(sample);
-    log(
-      task,
-      `step ${sample.step}/${progress.total_steps} loss ${sample.loss.toFixed(4)} lr ${sample.learning_rate.toExponential(2)} ${sample.tokens_per_second.toFixed(0)} tok/s`,
-    );
-    if (sample.step % 40 === 0) task.metrics.eval.push({ step: sample.step, loss: sample.loss + 0.1 });
-    emit('progress', { task_id: task.view.task_id, progress });
-    if (fails && sample.step === 12) finish(task, 'failed');
-    else if (progress.step >= progress.total_steps) finish(task, 'completed');
-  }, 250 / SPEED);
-}
-
-function finish(task, to, who = 'supervisor') {
-  const wasRunning = ['preparing', 'training'].includes(task.view.status);
-  clearInterval(task.timer);
-  Object.assign(task.view, { completed_at: now(), wait: null, attempt: null });
-  if (to === 'failed') {
-    task.view.failure = {
-      code: 'out_of_memory',
-      zh: '显存不足：训练需要约 13.1 GiB，而显卡只有 10.7 GiB 可用。把最大长度降到 512，或使用"稳妥"预设后重试。',
-      en: 'Out of GPU memory: the training needs about 13.1 GiB and 10.7 GiB were free. Lower the maximum length to 512, or try again with the safe preset.',
-    };
-    log(task, 'error: out of memory');
-  }
-  if (to === 'completed') {
-    task.view.downloadable = true;
-    task.view.progress.percent = 100;
-    log(task, 'adapter saved');
-  }
-  for (const device of devices) if (device.task_id === task.view.task_id) device.task_id = null;
-  move(task, to, to === 'cancelled' ? 'cancelled on request' : to === 'failed' ? 'exit code 1' : 'exit code 0', who);
-  endLog(task);
-  if (wasRunning) running -= 1;
-  updateDevices();
-  const next = inState('queued')[0];
-  if (next && wasRunning) start(next);
-  else updateQueue();
-}
-
-/** Finished tasks of the last days, so that there is something to look at. */
-function seedTasks() {
-  const models = ['Qwen/Qwen2.5-Coder-1.5B-Instruct', 'Qwen/Qwen2.5-Coder-0.5B-Instruct', '/data/models/qwen2.5-3b'];
-  for (let index = SEED_TASKS; index > 0; index -= 1) {
-    const created = new Date(Date.now() - index * 5_400_000);
-    const task = create(
-      {
-        name: index % 4 ? null : `客服问答 v${index}`,
-        fine_tune: { model_name: models[index % 3], dataset_file: '/home/wang/.sage/uploads/support-faq.jsonl' },
-      },
-      created,
-    );
-    const to = index === 2 ? 'failed' : index === 5 ? 'cancelled' : 'completed';
-    const { progress } = task.view;
-    const last = to === 'completed' ? progress.total_steps : Math.round(progress.total_steps * 0.4);
-    for (let step = 1; step <= last; step += 1) task.metrics.train.push(point(task, step));
-    for (let step = 40; step <= last; step += 40)
-      task.metrics.eval.push({ step, loss: task.metrics.train[step - 1].loss + 0.1 });
-    Object.assign(progress, task.metrics.train.at(-1), { percent: (100 * last) / progress.total_steps });
-    task.view.started_at = new Date(created.getTime() + 4_000).toISOString();
-    move(task, 'preparing', 'granted NVIDIA GeForce RTX 3060');
-    move(task, 'training', 'the model is loaded');
-    log(task, `loading ${task.view.model_name}`);
-    for (const sample of task.metrics.train)
-      log(task, `step ${sample.step}/${progress.total_steps} loss ${sample.loss.toFixed(4)}`);
-    finish(task, to, to === 'cancelled' ? 'wang' : 'supervisor');
-    running = 0;
-    task.view.completed_at = new Date(created.getTime() + 1_900_000 + index * 77_000).toISOString();
-  }
-}
-
-// --- data sets ------------------------------------------------------------------------------------------------------
-
-class Refusal extends Error {
-  constructor(status, code, detail, next_step) {
-    super(detail);
-    Object.assign(this, { status, body: { detail, code, next_step } });
-  }
-}
-
-function storeDataset(filename, content) {
-  if (!/\.jsonl?$/.test(filename))
-    throw new Refusal(400, 'dataset_name', `${filename}: 只支持 .json 和 .jsonl 文件`, '把文件改名后再上传');
-  const rows = [];
-  if (filename.endsWith('.jsonl')) {
-    content.split('\n').forEach((line, index) => {
-      if (!line.trim()) return;
-      try {
-        rows.push(JSON.parse(line));
-      } catch (error) {
-        throw new Refusal(
-          400,
-          'dataset_invalid',
-          `line ${index + 1}: not valid JSON: ${error.message}`,
-          'Write one JSON object per line.',
-        );
-      }
-    });
-  } else {
-    rows.push(...JSON.parse(content));
-  }
-  const bad = rows.findIndex((row) => !('output' in row || 'messages' in row || 'conversations' in row));
-  if (bad >= 0)
-    throw new Refusal(
-      400,
-      'dataset_invalid',
-      `line ${bad + 1}: the field "output" is missing`,
-      'Give every example an answer.',
-    );
-  const view = {
-    path: `/home/wang/.sage/uploads/${filename}`,
-    filename,
-    bytes: Buffer.byteLength(content),
-    format: 'alpaca',
-    examples: rows.length,
-    uploaded_at: now(),
-    preview: rows.slice(0, 3).map((row) => ({
-      prompt: [row.instruction, row.input].filter(Boolean).join('\n') || row.messages?.[0]?.content,
-      answer: row.output ?? row.messages?.at(-1)?.content,
-    })),
-  };
-  datasets.set(filename, view);
-  return view;
-}
-
-function fileOf(body, contentType) {
-  const boundary = /boundary=(.+)$/.exec(contentType)?.[1];
-  const part = body.split(`--${boundary}`)[1];
-  const [head] = part.split('\r\n\r\n', 1);
-  return { filename: /filename="([^"]+)"/.exec(head)[1], content: part.slice(head.length + 4, -2) };
-}
-
-// --- HTTP -----------------------------------------------------------------------------------------------------------
 
 function find(id) {
   const task = tasks.get(id);
@@ -530,7 +107,7 @@ const routes = {
       tasks: page,
       next_before: from + limit < filtered.length ? page.at(-1).task_id : null,
       counts,
-      last_event_id: seq,
+      last_event_id: lastEvent(),
     };
   },
   'POST /api/v1/tasks': ({ body }) => {
@@ -555,9 +132,8 @@ const routes = {
     const task = find(id);
     if (!FINAL.has(task.view.status) && task.view.status !== 'pending')
       throw new Refusal(409, 'task_active', '无法删除运行中或排队中的任务');
-    tasks.delete(id);
-    seq += 1;
-    emit('removed', { task_id: id }, true);
+    removeTask(id);
+
     return [204];
   },
   'GET /api/v1/tasks/:id/metrics': ({ id }) => find(id).metrics,
@@ -588,8 +164,8 @@ const routes = {
   },
   'GET /api/v1/events': ({ query, request, response }) => {
     const onClose = openStream(request, response);
-    const last = Number(request.headers['last-event-id'] ?? query.get('last_event_id') ?? seq);
-    if (last > seq) send(response, 'resync', {}, seq);
+    const last = Number(request.headers['last-event-id'] ?? query.get('last_event_id') ?? lastEvent());
+    if (last > lastEvent()) send(response, 'resync', {}, lastEvent());
     for (const event of events) if (event.id > last) send(response, event.name, event.data, event.id);
     followers.add(response);
     onClose(() => followers.delete(response));
@@ -652,17 +228,4 @@ createServer(async (request, response) => {
   if (response.headersSent) return;
   response.writeHead(status, { 'content-type': 'application/json' });
   response.end(status === 204 ? undefined : JSON.stringify(answer));
-}).listen(PORT, '127.0.0.1', () =>
-  console.log(`SAGE Studio (make-believe) listening on http://127.0.0.1:${PORT}, session ${randomUUID().slice(0, 8)}`),
-);
-
-storeDataset(
-  'support-faq.jsonl',
-  [
-    '{"instruction":"How do I reset my password?","output":"Open Settings, then Security, and choose Reset."}',
-    '{"instruction":"怎样开具发票？","output":"在订单详情页点击“申请发票”，填写抬头后提交即可。"}',
-    '{"instruction":"Can I change the delivery address?","input":"The parcel has left the warehouse.","output":"Yes: call the courier with the number in your confirmation mail."}',
-  ].join('\n'),
-);
-seedTasks();
-setInterval(updateDevices, 2000);
+}).listen(PORT, '127.0.0.1', () => console.log(`SAGE Studio (make-believe) listening on http://127.0.0.1:${PORT}`));

@@ -48,7 +48,7 @@ export async function portrait(binary, browser, folder) {
       ['en-US', 'page-en'],
     ]) {
       const context = await browser.newContext({
-        viewport: { width: 1440, height: 900 },
+        viewport: { width: 1440, height: 1020 },
         locale,
         colorScheme: 'light',
       });

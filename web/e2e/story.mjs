@@ -158,7 +158,7 @@ async function story(studio, browser) {
   await page.page.keyboard.press('Escape');
   await page.get('mode').getByText('高级').click();
   const fields = {
-    num_epochs: 30,
+    num_epochs: 50,
     batch_size: 2,
     gradient_accumulation_steps: 2,
     learning_rate: 0.002,
@@ -192,7 +192,7 @@ async function story(studio, browser) {
   await page.page.reload();
   await page.sees(second.task, 'queued');
   assert.equal(await page.page.locator('#new-model').inputValue(), model);
-  assert.equal(await page.page.locator('#field-num_epochs').inputValue(), '30');
+  assert.equal(await page.page.locator('#field-num_epochs').inputValue(), '50');
 
   step('cancel the second');
   await page.row(second.task).getByTestId('task-cancel').click();
@@ -252,6 +252,8 @@ async function story(studio, browser) {
 
   step('the third completes, the second can be deleted');
   await page.sees(third.task, 'completed');
+  const journal = await (await fetch(`${studio.url}/api/v1/tasks/${third.task}/journal`)).json();
+  assert.equal(journal.filter(({ to }) => to === 'preparing').length, 1, 'the third was started once');
   await page.row(second.task).getByTestId('task-delete').click();
   await page.get('confirm-ok').click();
   await page.row(second.task).waitFor({ state: 'detached' });
