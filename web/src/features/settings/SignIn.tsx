@@ -1,7 +1,7 @@
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { Button, Form, Input } from 'antd';
 import { useTranslation } from 'react-i18next';
-import { api } from '../../api/client';
+import { ApiError, api } from '../../api/client';
 import { ErrorNotice } from '../../shared/ErrorNotice';
 
 interface Credentials {
@@ -17,6 +17,7 @@ export function SignIn() {
     mutationFn: ({ username, password }: Credentials) => api.signIn(username, password),
     onSuccess: () => client.resetQueries(),
   });
+  const wrong = signIn.error instanceof ApiError && signIn.error.status === 401;
   return (
     <main className="sign-in">
       <section className="panel" aria-labelledby="sign-in-title">
@@ -41,7 +42,7 @@ export function SignIn() {
           >
             <Input.Password autoComplete="current-password" />
           </Form.Item>
-          {signIn.isError && <ErrorNotice error={signIn.error} />}
+          {signIn.isError && <ErrorNotice error={wrong ? new Error(t('signIn.wrong')) : signIn.error} />}
           <Button type="primary" htmlType="submit" block loading={signIn.isPending}>
             {t('signIn.submit')}
           </Button>
