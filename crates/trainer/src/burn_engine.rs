@@ -246,13 +246,7 @@ impl Engine for BurnEngine {
         [dy.clone() * up.clone() * sigmoid * slope, dup]
     }
 
-    fn cross_entropy(
-        &self,
-        x: &Matrix,
-        head: &Matrix,
-        targets: &[u32],
-        scale: Option<f32>,
-    ) -> (f64, Option<Matrix>) {
+    fn cross_entropy(&self, x: &Matrix, head: &Matrix, targets: &[u32], scale: Option<f32>) -> (f64, Option<Matrix>) {
         let ([words, width], rows) = (head.dims(), (LOGITS / head.dims()[0]).max(16));
         let (mut loss, mut gradients) = (0.0, Vec::new());
         for (i, targets) in targets.chunks(rows).enumerate() {

@@ -36,7 +36,7 @@ pub fn generate(
     let mut answer = Vec::new();
     let mut next = prompt;
     while answer.len() < config.max_new_tokens && !next.is_empty() {
-        let logits = loaded.engine.run(|| past.extend(&loaded, &next).data);
+        let logits = loaded.engine.run(|| past.extend(&loaded, &next));
         let token = choose(&logits, config, &mut rng);
         if loaded.encoder.is_end(token) {
             break;
@@ -58,7 +58,7 @@ pub fn logits(
     let loaded = Loaded::new(model_dir, adapter)?;
     let prompt = loaded.encoder.prompt(turns)?;
     let mut past = Past::new(&loaded.model);
-    let rows = prompt.iter().map(|id| loaded.engine.run(|| past.extend(&loaded, &[*id]).data)).collect();
+    let rows = prompt.iter().map(|id| loaded.engine.run(|| past.extend(&loaded, &[*id]))).collect();
     Ok((prompt, rows))
 }
 
@@ -94,7 +94,7 @@ impl Past {
     }
 
     /// Takes in tokens; gives the logits of what follows them.
-    fn extend(&mut self, loaded: &Loaded, ids: &[u32]) -> Matrix {
+    fn extend(&mut self, loaded: &Loaded, ids: &[u32]) -> Vec<f32> {
         let Loaded { engine, model, lora, .. } = loaded;
         let before = self.0[0][0].rows;
         let angles = model.config.rope.angles(before..before + ids.len());
@@ -110,7 +110,7 @@ impl Past {
         }
         let last = engine.gather(&x, &[ids.len() as u32 - 1]);
         let normed = engine.rms_norm(&last, &model.norm, model.config.eps);
-        engine.linear(&normed, &model.head, None, None)
+        engine.numbers(&engine.linear(&normed, &model.head, None, None))
     }
 }
 

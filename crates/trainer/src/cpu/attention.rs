@@ -75,8 +75,8 @@ impl Block<'_> {
 }
 
 pub fn forward(q: &Matrix, k: &Matrix, v: &Matrix, shape: &Heads) -> [Matrix; 2] {
-    let mut out = Matrix::zeros(q.rows, q.columns);
-    let mut lse = Matrix::zeros(q.rows, shape.queries);
+    let mut out = Matrix::unfilled(q.rows, q.columns);
+    let mut lse = Matrix::unfilled(q.rows, shape.queries);
     let (arch, size) = (Arch::new(), shape.size);
     blocks(shape, |span| span.queries.clone(), [&mut out, &mut lse]).into_par_iter().rev().for_each(
         |(block, [out, lse])| {
@@ -106,14 +106,14 @@ pub fn forward(q: &Matrix, k: &Matrix, v: &Matrix, shape: &Heads) -> [Matrix; 2]
 pub fn backward(dout: &Matrix, [q, k, v]: [&Matrix; 3], out: &Matrix, lse: &Matrix, shape: &Heads) -> [Matrix; 3] {
     let (arch, size) = (Arch::new(), shape.size);
     // Σ dout·out of each row and head: the part of the softmax's gradient that all scores of a row share.
-    let mut along = Matrix::zeros(q.rows, shape.queries);
+    let mut along = Matrix::unfilled(q.rows, shape.queries);
     along.data.par_iter_mut().enumerate().with_min_len(1024).for_each(|(i, along)| {
         let at = i * size..(i + 1) * size;
         *along = arch.dispatch(|| dot(&dout.data[at.clone()], &out.data[at]));
     });
     let gradient = Gradient { arch, lse, along: &along, shape };
 
-    let mut dq = Matrix::zeros(q.rows, q.columns);
+    let mut dq = Matrix::unfilled(q.rows, q.columns);
     blocks(shape, |span| span.queries.clone(), [&mut dq]).into_par_iter().rev().for_each(|(block, [dq])| {
         let (count, keys) = (block.rows.len(), block.seen());
         let (mut scores, mut ds) = (vec![0.0; count * keys.len()], vec![0.0; count * keys.len()]);
@@ -132,7 +132,7 @@ pub fn backward(dout: &Matrix, [q, k, v]: [&Matrix; 3], out: &Matrix, lse: &Matr
         }
     });
 
-    let (mut dk, mut dv) = (Matrix::zeros(k.rows, k.columns), Matrix::zeros(v.rows, v.columns));
+    let (mut dk, mut dv) = (Matrix::unfilled(k.rows, k.columns), Matrix::unfilled(v.rows, v.columns));
     blocks(shape, |span| span.keys.clone(), [&mut dk, &mut dv]).into_par_iter().for_each(|(block, [dk, dv])| {
         let keys = block.rows.clone();
         // Queries that see at least the first of these keys. Training has as many keys as queries in a span.

@@ -6,6 +6,8 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::transpose::{SIDE, Transposer};
+
 /// Depth of a block: a strip of the left operand (`MR`×`DEPTH`) stays in the first-level cache.
 const DEPTH: usize = 256;
 /// Columns of a block: the right operand's block (`DEPTH`×`COLUMNS`) stays in the second-level cache.
@@ -135,6 +137,7 @@ fn run<B: Element>(
         return;
     }
     let tile = Tile::new(n);
+    let transposer = Transposer::new(tile.arch);
     let wide = (PACKED / k.max(1) / tile.columns * tile.columns).max(tile.columns);
     // Four chunks a thread, so that a thread that is held up does not hold up all.
     let chunk = if threads == 1 { m } else { m.div_ceil(4 * threads).next_multiple_of(tile.rows).max(2 * tile.rows) };
@@ -149,7 +152,7 @@ fn run<B: Element>(
             rest = after;
             let pack = |(j, panel): (usize, &mut [f32])| {
                 let from = n0 + j * tile.columns;
-                tile.arch.dispatch(PackRight { b, d, block, panel, width: tile.columns, from, to: n1 });
+                tile.arch.dispatch(PackRight { b, d, block, panel, width: tile.columns, from, to: n1, transposer });
             };
             match threads {
                 1 => packed.chunks_exact_mut(block.depth * tile.columns).enumerate().for_each(pack),
@@ -231,6 +234,7 @@ struct PackRight<'a, 'b, B> {
     width: usize,
     from: usize,
     to: usize,
+    transposer: Transposer,
 }
 
 impl<B: Element> WithSimd for PackRight<'_, '_, B> {
@@ -238,12 +242,12 @@ impl<B: Element> WithSimd for PackRight<'_, '_, B> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { b, d, block, panel, width, from, to } = self;
+        let Self { b, d, block, panel, width, from, to, transposer } = self;
         // Known when compiling, for the sake of the loops.
         let width = if width == S::F32_LANES { S::F32_LANES } else { VECTORS * S::F32_LANES };
         match block.second {
-            false => pack(b.transposed(), from, to, block.from, panel, width),
-            true => pack(d.transposed(), from, to, block.from, panel, width),
+            false => pack(b.transposed(), from, to, block.from, panel, width, Some(transposer)),
+            true => pack(d.transposed(), from, to, block.from, panel, width, Some(transposer)),
         }
     }
 }
@@ -251,9 +255,16 @@ impl<B: Element> WithSimd for PackRight<'_, '_, B> {
 /// Packs rows `i0..i1` of `a` from column `p0` on: for each column the `width` rows' numbers side by side, missing rows
 /// as 0.
 #[inline(always)]
-fn pack<T: Element>(a: View<T>, i0: usize, i1: usize, p0: usize, panel: &mut [f32], width: usize) {
+fn pack<T: Element>(
+    a: View<T>,
+    i0: usize,
+    i1: usize,
+    p0: usize,
+    panel: &mut [f32],
+    width: usize,
+    transposer: Option<Transposer>,
+) {
     let count = width.min(i1 - i0);
-    let depth = panel.len() / width;
     if a.row_stride == 1 {
         for (p, out) in panel.chunks_exact_mut(width).enumerate() {
             let from = &a.data[(p0 + p) * a.column_stride + i0..][..count];
@@ -262,23 +273,29 @@ fn pack<T: Element>(a: View<T>, i0: usize, i1: usize, p0: usize, panel: &mut [f3
             }
             out[count..].fill(0.0);
         }
-    } else if a.column_stride == 1 {
-        const STEP: usize = 16;
-        if count < width {
-            panel.fill(0.0);
-        }
-        for p in (0..depth).step_by(STEP) {
-            let step = STEP.min(depth - p);
-            for i in 0..count {
-                let from = &a.data[(i0 + i) * a.row_stride + p0 + p..][..step];
-                let out = &mut panel[p * width..(p + step) * width];
-                for (out, from) in out.chunks_exact_mut(width).zip(from) {
-                    out[i] = from.widen();
-                }
+        return;
+    }
+    assert_eq!(a.column_stride, 1, "a view is contiguous along rows or along columns");
+    if count < width {
+        panel.fill(0.0);
+    }
+    for (step, out) in panel.chunks_mut(SIDE * width).enumerate() {
+        let depth = out.len() / width;
+        let at = |i: usize| (i0 + i) * a.row_stride + p0 + step * SIDE;
+        let mut done = 0;
+        if let Some(transposer) = transposer
+            && depth == SIDE
+        {
+            while done + SIDE <= count {
+                transposer.square(&a.data[at(done)..], a.row_stride, &mut out[done..], width);
+                done += SIDE;
             }
         }
-    } else {
-        unreachable!("a view is contiguous along rows or along columns");
+        for i in done..count {
+            for (out, from) in out.chunks_exact_mut(width).zip(&a.data[at(i)..][..depth]) {
+                out[i] = from.widen();
+            }
+        }
     }
 }
 
@@ -330,7 +347,7 @@ impl Product<'_, '_> {
             let packed = &mut left[block.before * rows..(block.before + block.depth) * rows];
             let term = if block.second { c } else { a };
             for (i, panel) in packed.chunks_exact_mut(block.depth * ROWS).enumerate() {
-                pack(term, i0 + i * ROWS, i1, block.from, panel, ROWS);
+                pack(term, i0 + i * ROWS, i1, block.from, panel, ROWS, None);
             }
         }
         if depths == [0, 0] && !out.add {

@@ -3,11 +3,14 @@
 mod attention;
 mod gemm;
 mod kernels;
+mod matrix;
+mod transpose;
 
 use rayon::ThreadPool;
 
 pub use self::gemm::Bf16;
 use self::gemm::{Element, Target, View, product, products};
+pub use self::matrix::Matrix;
 use crate::engine::{Angles, Engine, Heads, Operand};
 use crate::weights::{Frozen, Numbers};
 
@@ -24,35 +27,6 @@ impl Cpu {
     pub fn new(threads: Option<usize>) -> Self {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build();
         Self { pool: pool.expect("the system grants the threads") }
-    }
-}
-
-/// Rows of f32, one after the other.
-#[derive(Clone, Debug, Default)]
-pub struct Matrix {
-    pub rows: usize,
-    pub columns: usize,
-    pub data: Vec<f32>,
-}
-
-impl Matrix {
-    pub fn zeros(rows: usize, columns: usize) -> Self {
-        Self { rows, columns, data: vec![0.0; rows * columns] }
-    }
-
-    fn like(&self) -> Self {
-        Self::zeros(self.rows, self.columns)
-    }
-
-    fn view(&self) -> View<'_, f32> {
-        View::new(&self.data, self.rows, self.columns)
-    }
-
-    /// Puts rows at the end.
-    pub fn append(&mut self, other: &Self) {
-        self.columns = other.columns;
-        self.rows += other.rows;
-        self.data.extend_from_slice(&other.data);
     }
 }
 
@@ -95,13 +69,13 @@ impl Engine for Cpu {
     }
 
     fn embed(&self, table: &Frozen, rows: &[u32]) -> Matrix {
-        let mut out = Matrix::zeros(rows.len(), table.columns);
+        let mut out = Matrix::unfilled(rows.len(), table.columns);
         with_numbers!(table, numbers => kernels::copy_rows(numbers, table.columns, rows, &mut out.data));
         out
     }
 
     fn gather(&self, x: &Matrix, rows: &[u32]) -> Matrix {
-        let mut out = Matrix::zeros(rows.len(), x.columns);
+        let mut out = Matrix::unfilled(rows.len(), x.columns);
         kernels::copy_rows(&x.data, x.columns, rows, &mut out.data);
         out
     }
@@ -120,7 +94,7 @@ impl Engine for Cpu {
     }
 
     fn linear(&self, x: &Matrix, weight: &Frozen, bias: Option<&Matrix>, adapter: Option<[&Matrix; 2]>) -> Matrix {
-        let mut y = Matrix::zeros(x.rows, weight.rows);
+        let mut y = Matrix::unfilled(x.rows, weight.rows);
         if let Some(bias) = bias {
             y.data.chunks_exact_mut(weight.rows).for_each(|row| row.copy_from_slice(&bias.data));
         }
@@ -140,7 +114,7 @@ impl Engine for Cpu {
         onto: Option<Matrix>,
     ) -> Matrix {
         let add = onto.is_some();
-        let mut dx = onto.unwrap_or_else(|| Matrix::zeros(dy.rows, weight.columns));
+        let mut dx = onto.unwrap_or_else(|| Matrix::unfilled(dy.rows, weight.columns));
         let more = adapter.map(|[dlow, a]| (dlow.view(), a.view()));
         let target = Target { data: &mut dx.data, stride: weight.columns, add };
         with_numbers!(weight, numbers => {
@@ -151,7 +125,7 @@ impl Engine for Cpu {
 
     fn product(&self, scale: f32, a: Operand<Matrix>, b: Operand<Matrix>) -> Matrix {
         let (a, b) = (operand(a), operand(b));
-        let mut out = Matrix::zeros(a.rows(), b.columns());
+        let mut out = Matrix::unfilled(a.rows(), b.columns());
         product(scale, a, b, Target { data: &mut out.data, stride: b.columns(), add: false });
         out
     }
@@ -206,11 +180,11 @@ impl Engine for Cpu {
         // Equal blocks, as few as the limit on logits allows.
         let blocks = x.rows.div_ceil((LOGITS / words).max(16)).max(1);
         let rows = x.rows.div_ceil(blocks).max(1);
-        let mut logits = vec![0.0; rows * words];
+        let mut logits = Matrix::unfilled(rows, words);
         let mut loss = 0.0;
         let parts = x.data.chunks(rows * width).zip(dx.data.chunks_mut(rows * width)).zip(targets.chunks(rows));
         for ((x, dx), targets) in parts {
-            let logits = &mut logits[..targets.len() * words];
+            let logits = &mut logits.data[..targets.len() * words];
             let x = View::new(x, targets.len(), width);
             with_numbers!(head, numbers => {
                 let head = View::new(numbers, words, width);
