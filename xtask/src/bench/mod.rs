@@ -9,7 +9,12 @@ mod startup;
 mod submit;
 mod trainer;
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    io::Write,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use clap::{Args, ValueEnum};
 use client::testing::{Options, Studio};
@@ -147,11 +152,24 @@ fn machine() -> String {
     let commit = git(&["rev-parse", "--short", "HEAD"]);
     let changed = if git(&["status", "--porcelain", "--untracked-files=no"]).is_empty() { "" } else { " with changes" };
     format!(
-        "{model}, {cores} cores, {:.0} GiB, Linux {}, load {}, commit {commit}{changed}",
+        "{model}, {cores} cores, {:.0} GiB, Linux {}, load {}, fdatasync {:.2} ms, commit {commit}{changed}",
         kib / (1 << 20) as f64,
         kernel.trim_end(),
         load.split_ascii_whitespace().next().unwrap_or("?"),
+        disk().p50(),
     )
+}
+
+/// What one durable write costs on this disk; no durable answer can be faster.
+fn disk() -> Sample {
+    let mut file = tempfile::tempfile().expect("a temporary file can be made");
+    let write = |_| {
+        file.write_all(&[0; 4096]).expect("the disk can be written");
+        let began = Instant::now();
+        file.sync_data().expect("the disk can be written");
+        began.elapsed()
+    };
+    Sample::new((0..100).map(write).collect())
 }
 
 /// The release binary on the CPU alone.
