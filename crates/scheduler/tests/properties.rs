@@ -61,7 +61,7 @@ impl Moment {
 
 /// Waiting tasks in any order; running tasks on some of the devices, one of them possibly gone from the inventory.
 fn moments() -> impl Strategy<Value = Moment> {
-    let waiting = proptest::collection::btree_set(100u64..200, 0..12).prop_map(|numbers| ids(numbers)).prop_shuffle();
+    let waiting = proptest::collection::btree_set(100u64..200, 0..12).prop_map(ids).prop_shuffle();
     (proptest::option::weighted(0.9, proptest::collection::vec(any::<bool>(), 0..6)), waiting, any::<u8>()).prop_map(
         |(usable, waiting, held)| Moment {
             inventory: usable.as_deref().map(inventory),
