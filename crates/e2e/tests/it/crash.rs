@@ -52,7 +52,7 @@ fn killed_twenty_times_at_random_moments() {
 
     let client = studio.client();
     let log = fs::read_to_string(studio.home().log()).unwrap();
-    let adoptions = log.lines().filter(|line| line.contains(&format!("重新接管任务: {long}"))).count();
+    let adoptions = log.lines().filter(|line| line.ends_with(&format!("重新接管任务: {long}"))).count();
     assert_eq!(adoptions, 20, "{log}");
     let adopted = wait_until(&client, &long, "to have its pid again", |task| {
         task.attempt.as_ref().is_some_and(|attempt| attempt.pid.is_some())
