@@ -42,6 +42,9 @@ fn main() -> Result<()> {
     };
     let number = |key: &str, default: usize| options.get(key).map_or(Ok(default), |value| value.parse());
     let (tokens, steps, threads) = (number("tokens", 512)?, number("steps", 4)?, number("threads", 2)?);
+    if steps < 2 {
+        return Err("--steps has to be 2 or more: the first is not counted".into());
+    }
     let default = std::env::temp_dir().join(format!("sage-throughput-{name}"));
     let model = options.get("model").map_or(default, PathBuf::from);
     if !model.join("model.safetensors").exists() {
@@ -63,15 +66,16 @@ fn main() -> Result<()> {
     let turn = |role, content: String| Turn { role, content };
     let answer = (0..tokens).map(|i| format!("{i} ")).collect();
     let data = [Conversation { turns: vec![turn(Role::User, "Count.".into()), turn(Role::Assistant, answer)] }];
-    let (mut seconds, mut losses) = (Vec::new(), Vec::new());
+    let (mut seconds, mut processor, mut losses) = (Vec::new(), Vec::new(), Vec::new());
     train(&config, &data, &AtomicBool::new(false), &mut |event| {
         if let Event::Step { tokens_per_second, loss, .. } = event {
             seconds.push(tokens as f64 / tokens_per_second);
+            processor.push(processor_seconds().unwrap_or(f64::NAN));
             losses.push(*loss);
         }
     })?;
     fs::remove_dir_all(output_dir)?;
-    let steady = &seconds[1.min(seconds.len() - 1)..];
+    let steady = &seconds[1..];
     let mean = steady.iter().sum::<f64>() / steady.len() as f64;
     let result = json!({
         "engine": "built-in",
@@ -84,6 +88,7 @@ fn main() -> Result<()> {
         "tokens_per_second": tokens as f64 / mean,
         "seconds_per_step": mean,
         "fastest_step_seconds": seconds.iter().copied().fold(f64::INFINITY, f64::min),
+        "cpu_seconds_per_step": (processor[steps - 1] - processor[0]) / (steps - 1) as f64,
         "peak_rss_bytes": peak_rss_bytes()?,
     });
     println!("{result}");
@@ -151,6 +156,14 @@ fn write_model(dir: &Path, shape: &Shape) -> Result<()> {
     drop(data);
     fs::write("/proc/self/clear_refs", "5")?;
     Ok(())
+}
+
+/// Processor time of all threads so far.
+fn processor_seconds() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    let fields: Vec<&str> = stat.rsplit(") ").next()?.split(' ').collect();
+    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    Some(ticks as f64 / 100.0)
 }
 
 fn peak_rss_bytes() -> Result<u64> {

@@ -25,6 +25,8 @@ parser.add_argument("--steps", type=int, default=4)
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--mode", choices=["f32", "bf16"], default="f32")
 args = parser.parse_args()
+if args.steps < 2:
+    parser.error("--steps has to be 2 or more: the first is not counted")
 
 torch.set_num_threads(args.threads)
 torch.manual_seed(0)
@@ -42,7 +44,7 @@ ids = torch.randint(0, model.config.vocab_size, (1, args.tokens))
 labels = ids.clone()
 labels[:, :16] = -100
 
-seconds, losses = [], []
+seconds, losses, processor = [], [], []
 for _ in range(args.steps):
     start = time.monotonic()
     loss = model(input_ids=ids, labels=labels).loss
@@ -52,7 +54,8 @@ for _ in range(args.steps):
     optimizer.zero_grad()
     losses.append(loss.item())
     seconds.append(time.monotonic() - start)
-steady = seconds[1:] or seconds
+    processor.append(time.process_time())
+steady = seconds[1:]
 mean = sum(steady) / len(steady)
 print(json.dumps({
     "engine": f"torch {torch.__version__} {args.mode}",
@@ -64,5 +67,6 @@ print(json.dumps({
     "tokens_per_second": args.tokens / mean,
     "seconds_per_step": mean,
     "fastest_step_seconds": min(seconds),
+    "cpu_seconds_per_step": (processor[-1] - processor[0]) / (args.steps - 1),
     "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
 }))

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Instant;
 
 use crate::adapter::Adapter;
@@ -29,9 +31,9 @@ pub fn train(
 ) -> Result<Summary, TrainError> {
     check(config)?;
     match config.device {
-        Backend::Cpu => Run::new(Cpu::new(config.threads), config, data)?.train(stop, on_event),
+        Backend::Cpu => Run::new(Cpu::new(config.threads), config, data)?.start(stop, on_event),
         #[cfg(feature = "vulkan")]
-        Backend::Vulkan => Run::new(crate::burn_engine::BurnEngine::vulkan(), config, data)?.train(stop, on_event),
+        Backend::Vulkan => Run::new(crate::burn_engine::BurnEngine::vulkan(), config, data)?.start(stop, on_event),
         #[cfg(not(feature = "vulkan"))]
         Backend::Vulkan => Err(TrainError::BackendUnavailable {
             backend: "vulkan",
@@ -91,7 +93,7 @@ fn check(config: &TrainConfig) -> Result<(), TrainError> {
 
 /// A run with everything loaded.
 struct Run<'a, E: Engine> {
-    engine: E,
+    engine: Arc<E>,
     config: &'a TrainConfig,
     model: Model<E>,
     adapter: Adapter,
@@ -103,6 +105,9 @@ struct Run<'a, E: Engine> {
     resumed_from: Option<u64>,
 }
 
+/// What a run reports to.
+type OnEvent<'a> = dyn FnMut(&Event) + Send + 'a;
+
 /// How a step came out.
 struct Step {
     loss: f64,
@@ -111,7 +116,7 @@ struct Step {
     tokens: usize,
 }
 
-impl<'a, E: Engine> Run<'a, E> {
+impl<'a, E: Engine + Send> Run<'a, E> {
     fn new(engine: E, config: &'a TrainConfig, data: &[Conversation]) -> Result<Self, TrainError> {
         let model_config = ModelConfig::read(&config.model_dir)?;
         let encoder = Encoder::of_model(&config.model_dir, model_config.vocab)?;
@@ -143,10 +148,32 @@ impl<'a, E: Engine> Run<'a, E> {
         let state =
             found.unwrap_or(State { step: 0, epoch: 0, position: 0, loss: None, validation_loss: None, identity });
         let model = Model::load(&engine, model_config, &Weights::of_model(&config.model_dir)?, &adapter)?;
+        let engine = Arc::new(engine);
         Ok(Self { engine, config, model, adapter, adamw, examples, held_out, dropped, state, resumed_from })
     }
 
-    fn train(mut self, stop: &AtomicBool, on_event: &mut dyn FnMut(&Event)) -> Result<Summary, TrainError> {
+    /// Trains on one thread of the engine's from beginning to end, so that its memory stays in one place; the events
+    /// are handed over one by one.
+    fn start(self, stop: &AtomicBool, on_event: &mut dyn FnMut(&Event)) -> Result<Summary, TrainError> {
+        let (events, to_handle) = mpsc::sync_channel::<Event>(0);
+        let (handled, wait) = mpsc::sync_channel(0);
+        let mut hand_over = move |event: &Event| {
+            if events.send(event.clone()).is_ok() {
+                let _ = wait.recv();
+            }
+        };
+        thread::scope(|scope| {
+            let engine = self.engine.clone();
+            let training = scope.spawn(move || engine.run(move || self.train(stop, &mut hand_over)));
+            for event in to_handle {
+                on_event(&event);
+                let _ = handled.send(());
+            }
+            training.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn train(mut self, stop: &AtomicBool, on_event: &mut OnEvent) -> Result<Summary, TrainError> {
         let total_steps = self.state.identity.total_steps;
         on_event(&Event::Start {
             total_steps,
@@ -204,7 +231,7 @@ impl<'a, E: Engine> Run<'a, E> {
         let chosen: Vec<&Example> = order[self.state.position..end].iter().map(|&i| &self.examples[i]).collect();
         let targets: usize = chosen.iter().map(|example| example.targets()).sum();
 
-        let lora = self.adapter.upload(&self.engine);
+        let lora = self.adapter.upload(&*self.engine);
         let mut sum = 0.0;
         let mut gradients: Vec<[Vec<f32>; 2]> = Vec::new();
         for batch in chosen.chunks(config.batch_size) {
@@ -245,14 +272,14 @@ impl<'a, E: Engine> Run<'a, E> {
     }
 
     fn evaluate(&self) -> f64 {
-        let lora = self.adapter.upload(&self.engine);
+        let lora = self.adapter.upload(&*self.engine);
         let batches = self.held_out.chunks(self.config.batch_size);
         let sum: f64 =
             batches.map(|batch| self.engine.run(|| self.model.loss(&self.engine, &lora, &Batch::new(batch)))).sum();
         sum / self.held_out.iter().map(|example| example.targets()).sum::<usize>() as f64
     }
 
-    fn checkpoint(&self, on_event: &mut dyn FnMut(&Event)) -> Result<PathBuf, TrainError> {
+    fn checkpoint(&self, on_event: &mut OnEvent) -> Result<PathBuf, TrainError> {
         let path = checkpoint::write(self.config, &self.adapter, &self.adamw, &self.state)?;
         on_event(&Event::Checkpoint { step: self.state.step, path: path.clone() });
         Ok(path)

@@ -1,7 +1,6 @@
 //! Matrices in main memory, whose memory is used again: fresh pages cost as much as the arithmetic of a small operation.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::gemm::View;
 
@@ -54,51 +53,54 @@ impl Drop for Matrix {
     }
 }
 
+/// Gives the memory of dropped matrices back to the system: the next sequences have other lengths.
+pub fn forget_spare() {
+    spare::clear();
+}
+
 /// Memory of dropped matrices.
 mod spare {
     use super::*;
 
-    /// Floats held at most (256 MiB).
-    const MOST: usize = 64 << 20;
+    /// Floats held at most (128 MiB).
+    const MOST: usize = 32 << 20;
     /// Floats below which the allocator is quick enough (64 KiB).
     const LEAST: usize = 16 << 10;
 
+    #[derive(Default)]
     struct Spare {
-        /// Oldest first.
-        buffers: VecDeque<Vec<f32>>,
+        buffers: Vec<Vec<f32>>,
         total: usize,
     }
 
-    static SPARE: Mutex<Spare> = Mutex::new(Spare { buffers: VecDeque::new(), total: 0 });
+    static SPARE: Mutex<Spare> = Mutex::new(Spare { buffers: Vec::new(), total: 0 });
+
+    fn lock() -> MutexGuard<'static, Spare> {
+        SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     pub fn take(len: usize) -> Vec<f32> {
         let found = (len >= LEAST).then(|| {
-            let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-            let fits = |buffer: &Vec<f32>| (len..=len + len / 4).contains(&buffer.capacity());
-            let at = spare.buffers.iter().rposition(fits)?;
-            let buffer = spare.buffers.remove(at)?;
-            spare.total -= buffer.capacity();
-            Some(buffer)
+            let mut spare = lock();
+            let at = spare.buffers.iter().rposition(|buffer| buffer.len() == len)?;
+            spare.total -= len;
+            Some(spare.buffers.swap_remove(at))
         });
-        let mut buffer = found.flatten().unwrap_or_default();
-        if buffer.capacity() == 0 {
-            return vec![0.0; len];
-        }
-        buffer.resize(len, 0.0);
-        buffer
+        found.flatten().unwrap_or_else(|| vec![0.0; len])
     }
 
     pub fn put(buffer: Vec<f32>) {
-        if !(LEAST..=MOST).contains(&buffer.capacity()) {
+        if buffer.len() < LEAST {
             return;
         }
-        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-        spare.total += buffer.capacity();
-        spare.buffers.push_back(buffer);
-        while spare.total > MOST
-            && let Some(oldest) = spare.buffers.pop_front()
-        {
-            spare.total -= oldest.capacity();
+        let mut spare = lock();
+        if spare.total + buffer.len() <= MOST {
+            spare.total += buffer.len();
+            spare.buffers.push(buffer);
         }
+    }
+
+    pub fn clear() {
+        *lock() = Spare::default();
     }
 }

@@ -65,7 +65,9 @@ impl Engine for Cpu {
     }
 
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.pool.install(work)
+        let result = self.pool.install(work);
+        matrix::forget_spare();
+        result
     }
 
     fn embed(&self, table: &Frozen, rows: &[u32]) -> Matrix {
