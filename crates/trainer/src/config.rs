@@ -144,6 +144,9 @@ impl Default for GenerateConfig {
 }
 
 /// Shape of the random model that [`crate::make_tiny`] writes.
+///
+/// With the defaults, an adapter of rank 16 and alpha 32 learns 30 short answers by heart in about 60 steps of 10
+/// examples at a learning rate of 5e-3, which takes a second or two.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TinyConfig {

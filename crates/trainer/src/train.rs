@@ -22,7 +22,8 @@ use crate::{Backend, Conversation, Event, LoraConfig, Summary, TrainConfig, Trai
 ///
 /// The loss of a step is the mean over all answer tokens of its micro-batches together (not the mean of their means),
 /// an answer's end token included. When `stop` turns true, the micro-batch in work is finished, a checkpoint of the
-/// last complete step is written, and the summary says `stopped`.
+/// last complete step is written, and the summary says `stopped`. `on_event` runs on the calling thread, and training
+/// waits for it.
 pub fn train(
     config: &TrainConfig,
     data: &[Conversation],

@@ -57,7 +57,7 @@ pub fn corpus() -> Vec<String> {
 
 /// An empty folder for one test.
 pub fn folder(name: &str) -> PathBuf {
-    let path = Path::new(option_env!("CARGO_TARGET_TMPDIR").unwrap_or("/tmp")).join(name);
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&path);
     std::fs::create_dir_all(&path).unwrap();
     path
