@@ -220,8 +220,7 @@ struct Ended {
 }
 
 impl Attempt<'_> {
-    fn new(spec: &LaunchSpec, signals: OwnedFd, mut log: LogCap, task: Pid, started: Instant) -> Attempt<'_> {
-        log.watch(started);
+    fn new(spec: &LaunchSpec, signals: OwnedFd, log: LogCap, task: Pid, started: Instant) -> Attempt<'_> {
         Attempt {
             spec,
             signals,
@@ -310,27 +309,20 @@ impl Attempt<'_> {
             self.kill_at = Some(now + self.kill_interval);
             self.kill_interval = (self.kill_interval * 2).min(Duration::from_secs(1));
         }
-        if self.log.next_look().is_some_and(|at| now >= at) {
-            self.log.look(now, &self.spec.log);
+        if now >= self.log.next_look() {
+            self.log.look(now);
         }
     }
 
-    /// Until a signal comes, the log is written to or something is due. Returns the signals.
+    /// Until a signal comes or something is due. Returns the signals.
     fn sleep(&mut self) -> io::Result<Vec<i32>> {
-        let due = [self.time_limit, self.kill_at, self.log.next_look()].into_iter().flatten().min();
-        let timeout = due.map(|due| {
-            let left = due.saturating_duration_since(Instant::now());
-            Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }
-        });
-        let mut waited = vec![PollFd::new(&self.signals, PollFlags::IN)];
-        waited.extend(self.log.fd().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        match poll(&mut waited, timeout.as_ref()) {
+        let due = [self.time_limit, self.kill_at].into_iter().flatten().fold(self.log.next_look(), Instant::min);
+        let left = due.saturating_duration_since(Instant::now());
+        let timeout =
+            Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(&self.signals, PollFlags::IN)], Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
-        }
-        let log_written = waited.get(1).is_some_and(|log| !log.revents().is_empty());
-        if log_written {
-            self.log.written(Instant::now());
         }
         Ok(sys::read_signals(&self.signals))
     }
