@@ -8,6 +8,7 @@ use std::{
     sync::Mutex,
 };
 
+use axum::body::Bytes;
 use domain::{StateKind, TaskId};
 use engine::{Handle, TaskSnapshot};
 use store::Filter;
@@ -28,13 +29,15 @@ struct Kept {
     seq: u64,
     tasks: BTreeMap<TaskId, Rendered>,
     running: BTreeSet<TaskId>,
+    /// The whole answer, until an object changes.
+    array: Option<Bytes>,
 }
 
 type Rendered = Box<[u8]>;
 
 impl TaskList {
     /// The JSON array, newest first. May block.
-    pub fn render(&self, engine: &Handle) -> Result<Vec<u8>> {
+    pub fn render(&self, engine: &Handle) -> Result<Bytes> {
         let mut kept = self.kept.lock().expect("rendering does not panic");
         // Read first: what happens meanwhile is rendered again next time.
         let seq = engine.reader().last_seq()?;
@@ -52,19 +55,20 @@ impl TaskList {
                 kept.seq = seq;
             }
             kept => {
-                let mut all = Kept { seq, tasks: BTreeMap::new(), running: BTreeSet::new() };
+                let mut all = Kept { seq, tasks: BTreeMap::new(), running: BTreeSet::new(), array: None };
                 for snapshot in engine.tasks(Filter::default())? {
                     all.update(snapshot.task.id, Some(snapshot), engine);
                 }
                 *kept = Some(all);
             }
         }
-        Ok(kept.as_ref().map(Kept::array).unwrap_or_default())
+        Ok(kept.as_mut().map(Kept::array).unwrap_or_default())
     }
 }
 
 impl Kept {
     fn update(&mut self, id: TaskId, snapshot: Option<TaskSnapshot>, engine: &Handle) {
+        self.array = None;
         self.running.remove(&id);
         let Some(snapshot) = snapshot else {
             self.tasks.remove(&id);
@@ -78,17 +82,22 @@ impl Kept {
         self.tasks.insert(id, object.into());
     }
 
-    fn array(&self) -> Vec<u8> {
-        let length: usize = self.tasks.values().map(|object| object.len() + 1).sum();
-        let mut array = Vec::with_capacity(length + 2);
-        array.push(b'[');
-        for object in self.tasks.values().rev() {
-            if array.len() > 1 {
-                array.push(b',');
-            }
-            array.extend_from_slice(object);
-        }
-        array.push(b']');
-        array
+    fn array(&mut self) -> Bytes {
+        let Kept { tasks, array, .. } = self;
+        array.get_or_insert_with(|| concatenate(tasks).into()).clone()
     }
+}
+
+fn concatenate(tasks: &BTreeMap<TaskId, Rendered>) -> Vec<u8> {
+    let length: usize = tasks.values().map(|object| object.len() + 1).sum();
+    let mut array = Vec::with_capacity(length + 2);
+    array.push(b'[');
+    for object in tasks.values().rev() {
+        if array.len() > 1 {
+            array.push(b',');
+        }
+        array.extend_from_slice(object);
+    }
+    array.push(b']');
+    array
 }
