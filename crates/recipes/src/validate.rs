@@ -32,7 +32,7 @@ fn validate_fine_tune(recipe: &FineTune) -> Result<(), InvalidField> {
     whole("lora_rank", recipe.lora_rank, 1, 512)?;
     real("learning_rate", recipe.learning_rate, Bound::Above(0.0), 1.0)?;
     real("lora_alpha", recipe.lora_alpha, Bound::Above(0.0), 4096.0)?;
-    real("warmup_ratio", recipe.warmup_ratio, Bound::From(0.0), 1.0)?;
+    real("warmup_ratio", recipe.warmup_ratio, Bound::From(0.0), 0.9)?;
     real("weight_decay", recipe.weight_decay, Bound::From(0.0), 1.0)?;
     real("max_grad_norm", recipe.max_grad_norm, Bound::From(0.0), 1e6)?;
     real("validation_split", recipe.validation_split, Bound::From(0.0), 0.5)?;
@@ -173,7 +173,7 @@ mod tests {
                     |r| r.learning_rate = f64::INFINITY,
                 ],
             ),
-            ("warmup_ratio", &[|r| r.warmup_ratio = -0.1, |r| r.warmup_ratio = 1.5]),
+            ("warmup_ratio", &[|r| r.warmup_ratio = -0.1, |r| r.warmup_ratio = 1.0]),
             ("max_grad_norm", &[|r| r.max_grad_norm = -1.0, |r| r.max_grad_norm = f64::NAN]),
             ("validation_split", &[|r| r.validation_split = 0.6]),
             ("checkpoint_every_steps", &[|r| r.checkpoint_every_steps = Some(0)]),

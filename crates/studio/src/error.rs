@@ -104,8 +104,12 @@ impl From<ClientError> for CliError {
                 new(sentence, step).exit(NOT_RUNNING)
             }
             ClientError::Api { body, .. } => {
-                let refused = CliError::new(&code, body.detail.clone());
-                CliError { next_step: body.next_step.clone(), ..refused }
+                // The Chinese sentence says the next step too.
+                let (sentence, next_step) = match text(body.zh.clone(), None) {
+                    Some(zh) => (zh, None),
+                    None => (body.detail.clone(), body.next_step.clone()),
+                };
+                CliError { next_step, ..CliError::new(&code, sentence) }
             }
             ClientError::Unexpected { address, status, message } => {
                 let sentence =

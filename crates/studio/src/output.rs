@@ -1,6 +1,9 @@
 //! How answers are shown in a terminal.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 use console::measure_text_width;
 use serde::Serialize;
@@ -19,7 +22,7 @@ pub fn print(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(error) => Err(CliError::file("stdout".as_ref(), &error)),
+        Err(error) => Err(CliError::file(Path::new("stdout"), &error)),
         Ok(()) => Ok(()),
     }
 }

@@ -80,7 +80,7 @@ pub fn resolve(home: &Home, name: &str) -> Result<ModelRef> {
 }
 
 pub fn hub_error(error: &HubError) -> CliError {
-    CliError::new(error.code(), error.to_string())
+    CliError::new(error.code(), text(error.message_zh(), error.to_string()))
 }
 
 /// What can be listed without a studio.

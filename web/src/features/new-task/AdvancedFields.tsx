@@ -26,7 +26,7 @@ const FIELDS: NumberField[] = [
   { key: 'max_length', text: 'field.max_length', min: 16, step: 128 },
   { key: 'lora_rank', text: 'field.lora_rank', min: 1, max: 1024, step: 1 },
   { key: 'lora_alpha', text: 'field.lora_alpha', min: 0, step: 1 },
-  { key: 'warmup_ratio', text: 'field.warmup_ratio', min: 0, max: 1, step: 0.01, fallback: 0.03 },
+  { key: 'warmup_ratio', text: 'field.warmup_ratio', min: 0, max: 0.9, step: 0.01, fallback: 0.03 },
   { key: 'weight_decay', text: 'field.weight_decay', min: 0, step: 0.01, fallback: 0 },
   { key: 'max_grad_norm', text: 'field.max_grad_norm', min: 0, step: 0.1, fallback: 1 },
   { key: 'validation_split', text: 'field.validation_split', min: 0, max: 0.5, step: 0.05, fallback: 0 },
