@@ -3,6 +3,8 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::TaskId;
+
 /// A schedulable device by its UUID (`GPU-…`, `MIG-…`, `SIM-…`, `CPU`), never by index.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -18,10 +20,29 @@ impl fmt::Display for DeviceId {
 #[serde(rename_all = "snake_case")]
 pub enum DeviceKind {
     Nvidia,
+    Amd,
+    Intel,
     /// Made up by `SAGE_GPU_MOCK_COUNT`; shown as such everywhere.
     Simulated,
     /// The machine itself, when it has no GPU: host memory, one task at a time.
     Cpu,
+}
+
+impl DeviceKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DeviceKind::Nvidia => "nvidia",
+            DeviceKind::Amd => "amd",
+            DeviceKind::Intel => "intel",
+            DeviceKind::Simulated => "simulated",
+            DeviceKind::Cpu => "cpu",
+        }
+    }
+
+    /// A card with memory that is measured, which tasks and other programs can share.
+    pub fn is_real_gpu(self) -> bool {
+        matches!(self, DeviceKind::Nvidia | DeviceKind::Amd | DeviceKind::Intel)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +54,37 @@ pub struct Device {
     pub name: String,
     /// PCI bus id, such as `00000000:01:00.0`.
     pub pci_bus_id: Option<String>,
+    /// Such as `Ampere`.
+    pub architecture: Option<String>,
+    /// Set for a MIG instance, which is a device of its own.
+    pub mig: Option<MigInstance>,
+    /// Its memory is the machine's: integrated chips such as GB10 and Jetson.
+    pub unified_memory: bool,
+}
+
+impl Device {
+    pub fn new(id: impl Into<String>, kind: DeviceKind, index: u32, name: impl Into<String>) -> Device {
+        Device {
+            id: DeviceId(id.into()),
+            kind,
+            index,
+            name: name.into(),
+            pci_bus_id: None,
+            architecture: None,
+            mig: None,
+            unified_memory: false,
+        }
+    }
+}
+
+/// A slice of a GPU with memory and processors of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigInstance {
+    pub parent: DeviceId,
+    /// Such as `1g.10gb`.
+    pub profile: Option<String>,
+    pub gpu_instance: Option<u32>,
+    pub compute_instance: Option<u32>,
 }
 
 /// Memory of a device in bytes. `free` is what the driver says, never `total - used`.
@@ -58,8 +110,45 @@ pub struct ProcessUse {
     pub pid: u32,
     pub name: Option<String>,
     pub user: Option<String>,
+    /// The command line, cut to a readable length.
+    pub command: Option<String>,
     /// Bytes of device memory; `None` where the driver does not say.
     pub bytes: Option<u64>,
+    /// The task of this studio that it belongs to; `None`: foreign.
+    pub task: Option<TaskId>,
+    /// The inference service it belongs to: one that is registered, or known by its command line.
+    pub service: Option<String>,
+}
+
+impl ProcessUse {
+    pub fn new(pid: u32, bytes: Option<u64>) -> ProcessUse {
+        ProcessUse { pid, name: None, user: None, command: None, bytes, task: None, service: None }
+    }
+}
+
+/// Clock frequencies in MHz.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clocks {
+    pub graphics: u32,
+    pub memory: Option<u32>,
+}
+
+/// What the hardware says about its own condition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Uncorrected ECC errors since the driver was loaded; `None` where ECC is off or unknown.
+    pub uncorrected_ecc_errors: Option<u64>,
+    /// Memory rows wait to be replaced at the next reset.
+    pub row_remap_pending: Option<bool>,
+    /// The newest critical error of the driver since the studio watches.
+    pub last_xid: Option<Xid>,
+}
+
+/// A critical error as the NVIDIA driver numbers them, for example 79: fell off the bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Xid {
+    pub code: u64,
+    pub at: Timestamp,
 }
 
 /// Whether tasks may be placed on a device.
@@ -79,6 +168,8 @@ pub enum DeviceState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
     pub device: Device,
+    /// When the figures were measured: earlier than the inventory where the driver no longer answers.
+    pub taken_at: Timestamp,
     pub state: DeviceState,
     pub memory: Option<DeviceMemory>,
     /// Per cent of the last sample period in which a kernel ran.
@@ -87,7 +178,43 @@ pub struct Reading {
     pub temperature: Option<u32>,
     /// Watts.
     pub power: Option<f64>,
+    pub clocks: Option<Clocks>,
+    pub health: Health,
     pub processes: Vec<ProcessUse>,
+    /// Bytes in use that no listed process accounts for; `None` where a process hides its use.
+    pub unattributed: Option<u64>,
+}
+
+impl Reading {
+    /// A device of which only the memory is known.
+    pub fn usable(device: Device, memory: DeviceMemory, taken_at: Timestamp) -> Reading {
+        Reading { memory: Some(memory), state: DeviceState::Usable, ..Reading::blank(device, taken_at) }
+    }
+
+    /// A device on which nothing may be placed, and why.
+    pub fn unusable(device: Device, Finding { code, zh, en }: Finding, taken_at: Timestamp) -> Reading {
+        Reading { state: DeviceState::Unusable { code, zh, en }, ..Reading::blank(device, taken_at) }
+    }
+
+    pub fn is_usable(&self) -> bool {
+        self.state == DeviceState::Usable
+    }
+
+    fn blank(device: Device, taken_at: Timestamp) -> Reading {
+        Reading {
+            device,
+            taken_at,
+            state: DeviceState::Usable,
+            memory: None,
+            utilisation: None,
+            temperature: None,
+            power: None,
+            clocks: None,
+            health: Health::default(),
+            processes: Vec::new(),
+            unattributed: None,
+        }
+    }
 }
 
 /// Something detection found out about the machine as a whole: no driver, simulated devices, a mismatch.

@@ -3,15 +3,20 @@
 //! Nothing here reads a clock, a file or a socket. Times are arguments, unknown figures are `None`.
 
 mod device;
+mod estimate;
 mod home;
 mod id;
 mod reason;
 mod recipe;
 mod task;
 
-pub use device::{Device, DeviceId, DeviceKind, DeviceMemory, DeviceState, Finding, Inventory, ProcessUse, Reading};
+pub use device::{
+    Clocks, Device, DeviceId, DeviceKind, DeviceMemory, DeviceState, Finding, Health, Inventory, MigInstance,
+    ProcessUse, Reading, Xid,
+};
+pub use estimate::{Adjustment, Basis, Breakdown, Estimate, Measurement};
 pub use home::Home;
 pub use id::{InvalidTaskId, TaskId};
-pub use reason::{Failure, Language, WaitCause, WaitReason};
-pub use recipe::{Command, FineTune, Recipe, Schedule, TrainerKind};
+pub use reason::{Failure, Language, MemoryHolder, WaitCause, WaitReason, gib};
+pub use recipe::{Command, FineTune, Loss, Method, Objective, Parallelism, Recipe, Schedule, TrainerKind};
 pub use task::{Attempt, DeviceGrant, Grant, Progress, StateKind, Task, TaskState, Warning};

@@ -25,6 +25,67 @@ pub enum WaitCause {
     NoUsableDevice { zh: String, en: String },
     /// Detection has not answered yet.
     Detecting,
+    /// No GPU has so much memory left now; told of the one that comes nearest.
+    DeviceMemory {
+        /// Bytes.
+        needed: u64,
+        device: String,
+        /// Bytes free there that are not promised to anybody.
+        free: u64,
+        /// Who has the memory, the largest first.
+        holders: Vec<MemoryHolder>,
+    },
+    /// Wants a device to itself, and other programs have much of each.
+    WholeDevice { device: String, free: u64, total: u64, holders: Vec<MemoryHolder> },
+    /// No GPU of this machine has so much memory, even empty.
+    TooLarge { needed: u64, device: String, largest: u64 },
+    /// Wants more devices at once than there are.
+    TooManyDevices { wanted: u32, usable: u32 },
+    /// There was enough memory by the driver's account, but allocating it failed just before the start.
+    TrialFailed { device: String, needed: u64, free: Option<u64>, holder: Option<MemoryHolder>, message: String },
+    /// First in, first out: the task before it waits itself.
+    Behind { task: TaskId },
+}
+
+/// Who holds memory of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryHolder {
+    /// `None`: the driver does not say who, or it is a promise to `task` that is not used yet.
+    pub pid: Option<u32>,
+    pub name: Option<String>,
+    pub bytes: Option<u64>,
+    /// Set if it is one of ours.
+    pub task: Option<TaskId>,
+}
+
+impl MemoryHolder {
+    /// `vllm, pid 4242, holds 17.0 GiB`.
+    pub fn describe(&self, language: Language) -> String {
+        let zh = language == Language::Zh;
+        let mut parts = Vec::new();
+        match (&self.task, &self.name, self.pid) {
+            (Some(task), _, _) => parts.push(task.to_string()),
+            (None, Some(name), _) => parts.push(name.clone()),
+            (None, None, None) => parts.push(if zh { "未知进程" } else { "an unknown process" }.into()),
+            (None, None, Some(_)) => {}
+        }
+        if let (None, Some(pid)) = (self.task, self.pid) {
+            parts.push(format!("pid {pid}"));
+        }
+        if let Some(bytes) = self.bytes {
+            parts.push(format!("{} {}", if zh { "占用" } else { "holds" }, gib(bytes)));
+        }
+        parts.join(if zh { "，" } else { ", " })
+    }
+}
+
+/// `18253611008` → `17.0 GiB`, and smaller than 0.1 GiB → `52 MiB`.
+pub fn gib(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    if bytes < 100 * MIB {
+        return format!("{} MiB", bytes.div_ceil(MIB));
+    }
+    format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64)
 }
 
 impl WaitReason {
@@ -33,6 +94,12 @@ impl WaitReason {
             WaitCause::DevicesBusy { .. } => "devices_busy",
             WaitCause::NoUsableDevice { .. } => "no_usable_device",
             WaitCause::Detecting => "detecting",
+            WaitCause::DeviceMemory { .. } => "device_memory",
+            WaitCause::WholeDevice { .. } => "whole_device",
+            WaitCause::TooLarge { .. } => "too_large",
+            WaitCause::TooManyDevices { .. } => "too_many_devices",
+            WaitCause::TrialFailed { .. } => "trial_failed",
+            WaitCause::Behind { .. } => "behind",
         }
     }
 
@@ -68,7 +135,87 @@ impl WaitReason {
             }
             (WaitCause::Detecting, Language::Zh) => format!("排在第 {position} 位，正在检测 GPU"),
             (WaitCause::Detecting, Language::En) => format!("position {position}; GPUs are being detected"),
+            (WaitCause::DeviceMemory { needed, device, free, holders }, _) => {
+                let (needed, missing, free) = (gib(*needed), gib(needed.saturating_sub(*free)), gib(*free));
+                let held = held(holders, language);
+                match language {
+                    Language::Zh => format!(
+                        "排在第 {position} 位，等待显存：需要 {needed}，{device} 可用 {free}，还差 {missing}{held}"
+                    ),
+                    Language::En => format!(
+                        "position {position}; waiting for GPU memory: needs {needed}, {device} has {free} free, \
+                         {missing} short{held}"
+                    ),
+                }
+            }
+            (WaitCause::WholeDevice { device, free, total, holders }, _) => {
+                let (free, total, held) = (gib(*free), gib(*total), held(holders, language));
+                match language {
+                    Language::Zh => format!(
+                        "排在第 {position} 位，等待一块空闲的 GPU：{device} 的 {total} 中只有 {free} 可用{held}。\
+                         用 --memory 说明所需显存即可提前开始"
+                    ),
+                    Language::En => format!(
+                        "position {position}; waiting for a GPU to itself: {device} has {free} of {total} free{held}. \
+                         Say with --memory what it needs and it can start sooner"
+                    ),
+                }
+            }
+            (WaitCause::TooLarge { needed, device, largest }, Language::Zh) => format!(
+                "排在第 {position} 位，本机没有足够大的 GPU：需要 {}，最大的 {device} 为 {}。请减小批大小或序列长度，或使用量化",
+                gib(*needed),
+                gib(*largest)
+            ),
+            (WaitCause::TooLarge { needed, device, largest }, Language::En) => format!(
+                "position {position}; no GPU here is large enough: needs {}, the largest, {device}, has {}. Use a \
+                 smaller batch, shorter sequences or quantisation",
+                gib(*needed),
+                gib(*largest)
+            ),
+            (WaitCause::TooManyDevices { wanted, usable }, Language::Zh) => {
+                format!("排在第 {position} 位，需要 {wanted} 块 GPU，可用的只有 {usable} 块")
+            }
+            (WaitCause::TooManyDevices { wanted, usable }, Language::En) => {
+                format!("position {position}; wants {wanted} GPUs at once, {usable} are usable")
+            }
+            (WaitCause::TrialFailed { device, needed, free, holder, message }, _) => {
+                let needed = gib(*needed);
+                let held = holder.as_ref().map(|holder| holder.describe(language));
+                let held = held.map_or_else(String::new, |held| match language {
+                    Language::Zh => format!("（{held}）"),
+                    Language::En => format!(" ({held})"),
+                });
+                match (language, free) {
+                    (Language::Zh, Some(free)) => format!(
+                        "排在第 {position} 位，启动前在 {device} 上试分配 {needed} 失败，只有 {} 可用{held}；稍后重试",
+                        gib(*free)
+                    ),
+                    (Language::En, Some(free)) => format!(
+                        "position {position}; allocating {needed} on {device} just before the start failed, {} was \
+                         free{held}; it will be tried again",
+                        gib(*free)
+                    ),
+                    (Language::Zh, None) => {
+                        format!("排在第 {position} 位，启动前在 {device} 上试分配 {needed} 失败：{message}；稍后重试")
+                    }
+                    (Language::En, None) => format!(
+                        "position {position}; allocating {needed} on {device} just before the start failed: {message}; \
+                         it will be tried again"
+                    ),
+                }
+            }
+            (WaitCause::Behind { task }, Language::Zh) => format!("排在第 {position} 位，在 {task} 之后"),
+            (WaitCause::Behind { task }, Language::En) => format!("position {position}; after {task}"),
         }
+    }
+}
+
+fn held(holders: &[MemoryHolder], language: Language) -> String {
+    let said: Vec<String> = holders.iter().take(3).map(|holder| holder.describe(language)).collect();
+    match language {
+        _ if said.is_empty() => String::new(),
+        Language::Zh => format!("（{}）", said.join("；")),
+        Language::En => format!(" ({})", said.join("; ")),
     }
 }
 
@@ -94,6 +241,8 @@ pub enum Failure {
     OutOfHostMemory,
     /// The device had not enough memory for the training.
     OutOfDeviceMemory { message: String },
+    /// The device fell off the bus or broke while the task ran on it.
+    DeviceLost { device: String, zh: String, en: String },
     /// The studio could not launch the attempt.
     LaunchFailed { message: String },
 }
@@ -110,6 +259,7 @@ impl Failure {
             Failure::Interrupted => "interrupted",
             Failure::OutOfHostMemory => "out-of-host-memory",
             Failure::OutOfDeviceMemory { .. } => "out-of-device-memory",
+            Failure::DeviceLost { .. } => "device-lost",
             Failure::LaunchFailed { .. } => "launch-failed",
         }
     }
@@ -158,6 +308,12 @@ impl Failure {
             }
             Failure::OutOfDeviceMemory { message } => {
                 format!("the device ran out of memory: {message}. Use a smaller batch or shorter sequences.")
+            }
+            Failure::DeviceLost { device, zh: detail, .. } if zh => {
+                format!("训练所用的 {device} 失效：{detail}之后请重新提交任务。")
+            }
+            Failure::DeviceLost { device, en: detail, .. } => {
+                format!("{device}, on which it trained, is gone: {detail} Then submit the task again.")
             }
             Failure::LaunchFailed { message } if zh => format!("无法启动任务：{message}"),
             Failure::LaunchFailed { message } => format!("the task could not be launched: {message}"),

@@ -13,8 +13,16 @@ pub enum Recipe {
 impl Recipe {
     pub fn trainer(&self) -> TrainerKind {
         match self {
-            Recipe::FineTune(_) => TrainerKind::Builtin,
+            Recipe::FineTune(fine_tune) => fine_tune.trainer.unwrap_or(TrainerKind::Builtin),
             Recipe::Command(_) => TrainerKind::Command,
+        }
+    }
+
+    /// Devices that an attempt needs, all at once; at least 1.
+    pub fn gpus(&self) -> u32 {
+        match self {
+            Recipe::FineTune(fine_tune) => fine_tune.gpus.max(1),
+            Recipe::Command(command) => command.gpus.max(1),
         }
     }
 }
@@ -23,16 +31,75 @@ impl Recipe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrainerKind {
+    /// Our own, for small models and the CPU.
     Builtin,
+    /// transformers and peft in a Python environment that the studio installs.
+    Peft,
     Command,
 }
 
-/// A LoRA fine-tune. Defaults are those of the first generation's API where it had the field.
+impl TrainerKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TrainerKind::Builtin => "builtin",
+            TrainerKind::Peft => "peft",
+            TrainerKind::Command => "command",
+        }
+    }
+}
+
+/// Which parameters are trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Low-rank adapters beside a frozen base, which may be quantised (QLoRA).
+    Lora,
+    /// All parameters.
+    Full,
+}
+
+/// What is learnt from the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// To give the answers.
+    Sft,
+    /// To prefer the chosen answer to the rejected one (direct preference optimisation).
+    Dpo,
+}
+
+/// How the loss over the vocabulary is computed, which decides its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// All logits at once in 32 bits, as transformers does by itself.
+    Hf,
+    /// The last layer and the loss as one kernel; no logits are kept.
+    Fused,
+    /// A few hundred tokens at a time.
+    Chunked,
+}
+
+/// How several GPUs share one fine-tune.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Parallelism {
+    /// Each holds the whole model and a part of the batch.
+    Ddp,
+    /// Each holds a part of model, gradients and optimizer state.
+    Fsdp,
+}
+
+/// A fine-tune. Defaults are those of the first generation's API where it had the field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FineTune {
     /// A folder, a name under `$SAGE_HOME/models`, something in the Hugging Face cache, or a hub id.
     pub model_name: String,
+    /// `None` until it is decided at submission.
+    pub trainer: Option<TrainerKind>,
+    pub method: Method,
+    pub objective: Objective,
     /// Path of the data set on this machine.
     pub dataset_file: String,
     pub num_epochs: u32,
@@ -45,8 +112,18 @@ pub struct FineTune {
     pub max_length: u32,
     /// Asks for an 8-bit base; a trainer that cannot says so in a warning.
     pub load_in_8bit: bool,
+    /// Asks for a 4-bit (NF4) base; goes before `load_in_8bit`.
+    pub load_in_4bit: bool,
+    /// After an out-of-memory the next attempt may quantise the base further than was asked.
+    pub allow_quantization: bool,
+    /// Recompute activations in the backward pass instead of keeping them.
+    pub gradient_checkpointing: bool,
+    /// `None`: the trainer's own choice.
+    pub loss: Option<Loss>,
     pub lora_rank: u32,
     pub lora_alpha: f64,
+    /// Projections that get an adapter, by the last part of the module name; empty: all seven of a layer.
+    pub lora_targets: Vec<String>,
     /// Share of all optimizer steps spent warming up, 0 to 1.
     pub warmup_ratio: f64,
     pub schedule: Schedule,
@@ -58,12 +135,30 @@ pub struct FineTune {
     pub validation_split: f64,
     /// Optimizer steps between checkpoints; `None`: the trainer's choice.
     pub checkpoint_every_steps: Option<u64>,
+    /// GPUs that train together.
+    pub gpus: u32,
+    pub parallelism: Parallelism,
+}
+
+impl FineTune {
+    /// Bits per weight of a quantised base: 4, 8 or `None`. A full fine-tune trains the weights, so it has none.
+    pub fn quantization_bits(&self) -> Option<u32> {
+        match self {
+            FineTune { method: Method::Full, .. } => None,
+            FineTune { load_in_4bit: true, .. } => Some(4),
+            FineTune { load_in_8bit: true, .. } => Some(8),
+            _ => None,
+        }
+    }
 }
 
 impl Default for FineTune {
     fn default() -> FineTune {
         FineTune {
             model_name: String::new(),
+            trainer: None,
+            method: Method::Lora,
+            objective: Objective::Sft,
             dataset_file: String::new(),
             num_epochs: 3,
             batch_size: 1,
@@ -71,8 +166,13 @@ impl Default for FineTune {
             learning_rate: 5e-5,
             max_length: 1024,
             load_in_8bit: true,
+            load_in_4bit: false,
+            allow_quantization: false,
+            gradient_checkpointing: true,
+            loss: None,
             lora_rank: 8,
             lora_alpha: 16.0,
+            lora_targets: Vec::new(),
             warmup_ratio: 0.03,
             schedule: Schedule::Cosine,
             weight_decay: 0.0,
@@ -80,6 +180,8 @@ impl Default for FineTune {
             seed: 42,
             validation_split: 0.0,
             checkpoint_every_steps: None,
+            gpus: 1,
+            parallelism: Parallelism::Ddp,
         }
     }
 }
@@ -103,4 +205,14 @@ pub struct Command {
     /// Variables added to the studio's own environment.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Device memory it needs on each GPU, in bytes; `None`: unknown, so it gets devices to itself.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+    /// GPUs it needs at once.
+    #[serde(default = "one")]
+    pub gpus: u32,
+}
+
+fn one() -> u32 {
+    1
 }

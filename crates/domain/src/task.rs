@@ -3,7 +3,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceId, Failure, Recipe, TaskId, WaitReason};
+use crate::{Adjustment, DeviceId, Estimate, Failure, Recipe, TaskId, WaitReason};
 
 /// One fine-tune somebody asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,6 +16,10 @@ pub struct Task {
     pub time_limit: u64,
     pub recipe: Recipe,
     pub warnings: Vec<Warning>,
+    /// Of the recipe as adjusted; `None` where nothing is known about its needs.
+    pub estimate: Option<Estimate>,
+    /// Made after attempts that ran out of memory, in this order.
+    pub adjustments: Vec<Adjustment>,
     pub state: TaskState,
 }
 
@@ -168,6 +172,7 @@ pub struct DeviceGrant {
 
 /// How far an attempt has come, as its trainer reports it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Progress {
     /// 0 to 100.
     pub percent: f64,
@@ -179,8 +184,15 @@ pub struct Progress {
     pub learning_rate: Option<f64>,
     pub grad_norm: Option<f64>,
     pub tokens_per_second: Option<f64>,
-    /// Of the training process, in bytes.
+    /// Host memory of the training process, in bytes.
     pub memory_bytes: Option<u64>,
+    /// Device memory it holds now, in bytes, as the trainer knows it.
+    pub device_bytes: Option<u64>,
+    /// The most memory it ever held where its grant is (device, or host on the CPU), in bytes.
+    pub peak_bytes: Option<u64>,
+    /// The most that its allocator had handed out, in bytes.
+    pub peak_allocated_bytes: Option<u64>,
+    pub seconds_per_step: Option<f64>,
     /// Bytes of the model fetched so far and in all, while it is being fetched.
     pub fetch: Option<(u64, Option<u64>)>,
 }
