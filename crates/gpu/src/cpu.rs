@@ -1,9 +1,10 @@
 use std::fs;
 
-use domain::{Device, DeviceId, DeviceKind, DeviceMemory, DeviceState, Finding, Inventory, Reading};
+use domain::{Device, DeviceKind, DeviceMemory, Finding, Inventory, Reading};
 use jiff::Timestamp;
 
 use crate::Backend;
+use crate::backend::finding;
 
 /// The machine itself as the only device, with host memory.
 pub struct CpuBackend {
@@ -23,35 +24,27 @@ impl Backend for CpuBackend {
     fn sweep(&mut self, now: Timestamp) -> Inventory {
         Inventory {
             taken_at: now,
-            devices: vec![reading(self.name.clone())],
+            devices: vec![reading(self.name.clone(), now)],
             findings: self.findings.clone(),
             detection_error: None,
         }
     }
 }
 
-fn reading(name: String) -> Reading {
-    let (state, memory) = match fs::read_to_string("/proc/meminfo").ok().and_then(|text| memory(&text)) {
-        Some(memory) => (DeviceState::Usable, Some(memory)),
-        None => (unreadable(), None),
-    };
-    Reading {
-        device: Device { id: DeviceId("CPU".into()), kind: DeviceKind::Cpu, index: 0, name, pci_bus_id: None },
-        state,
-        memory,
-        utilisation: None,
-        temperature: None,
-        power: None,
-        processes: Vec::new(),
+fn reading(name: String, now: Timestamp) -> Reading {
+    let device = Device::new("CPU", DeviceKind::Cpu, 0, name);
+    match fs::read_to_string("/proc/meminfo").ok().and_then(|text| memory(&text)) {
+        Some(memory) => Reading::usable(device, memory, now),
+        None => Reading::unusable(device, unreadable(), now),
     }
 }
 
-fn unreadable() -> DeviceState {
-    DeviceState::Unusable {
-        code: "host-memory-unreadable".into(),
-        zh: "无法从 /proc/meminfo 读取主机内存。请确认 /proc 已挂载。".into(),
-        en: "host memory cannot be read from /proc/meminfo. Check that /proc is mounted.".into(),
-    }
+fn unreadable() -> Finding {
+    finding(
+        "host-memory-unreadable",
+        "无法从 /proc/meminfo 读取主机内存。请确认 /proc 已挂载。",
+        "host memory cannot be read from /proc/meminfo. Check that /proc is mounted.",
+    )
 }
 
 /// Host memory in bytes; what the kernel could free at once counts as free.
@@ -78,6 +71,8 @@ fn model_name(cpuinfo: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use domain::{DeviceId, DeviceState};
+
     use super::*;
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::mem;
 use std::path::PathBuf;
 
-use domain::{Device, DeviceId, DeviceKind, DeviceMemory, DeviceState, Finding, Inventory, ProcessUse, Reading};
+use domain::{Device, DeviceId, DeviceKind, DeviceMemory, Finding, Inventory, ProcessUse, Reading};
 use jiff::Timestamp;
 use nvml_wrapper::Nvml;
 use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
@@ -121,13 +121,11 @@ impl Seen {
     fn read(&mut self, gpu: &nvml_wrapper::Device<'_>, device: Device) -> Result<Reading, NvmlError> {
         let memory = read_memory(gpu, &device.name)?;
         Ok(Reading {
-            memory: Some(memory),
-            state: DeviceState::Usable,
             utilisation: optional(gpu.utilization_rates())?.map(|rates| rates.gpu),
             temperature: optional(gpu.temperature(TemperatureSensor::Gpu))?,
             power: optional(gpu.power_usage())?.map(|milliwatts| f64::from(milliwatts) / 1000.0),
             processes: self.read_processes(gpu)?,
-            device,
+            ..Reading::usable(device, memory, Timestamp::now())
         })
     }
 
@@ -151,24 +149,16 @@ impl Seen {
 }
 
 fn identify(gpu: &nvml_wrapper::Device<'_>) -> Result<Device, NvmlError> {
+    let name = optional(gpu.name())?.unwrap_or_else(|| "NVIDIA GPU".into());
     Ok(Device {
-        id: DeviceId(gpu.uuid()?),
-        kind: DeviceKind::Nvidia,
-        index: 0,
-        name: optional(gpu.name())?.unwrap_or_else(|| "NVIDIA GPU".into()),
         pci_bus_id: optional(gpu.pci_info())?.map(|pci| pci.bus_id),
+        ..Device::new(gpu.uuid()?, DeviceKind::Nvidia, 0, name)
     })
 }
 
 /// A GPU that never told its UUID; nothing is ever placed on it.
 fn nameless(index: u32) -> Device {
-    Device {
-        id: DeviceId(format!("UNREADABLE-{index}")),
-        kind: DeviceKind::Nvidia,
-        index,
-        name: format!("NVIDIA GPU {index}"),
-        pci_bus_id: None,
-    }
+    Device::new(format!("UNREADABLE-{index}"), DeviceKind::Nvidia, index, format!("NVIDIA GPU {index}"))
 }
 
 /// The driver's own figures. Version 2 tells reserved memory apart; older drivers and WSL have only version 1.
@@ -223,16 +213,8 @@ fn optional<T>(result: Result<T, NvmlError>) -> Result<Option<T>, NvmlError> {
     }
 }
 
-fn unusable(device: Device, Finding { code, zh, en }: Finding) -> Reading {
-    Reading {
-        device,
-        state: DeviceState::Unusable { code, zh, en },
-        memory: None,
-        utilisation: None,
-        temperature: None,
-        power: None,
-        processes: Vec::new(),
-    }
+fn unusable(device: Device, finding: Finding) -> Reading {
+    Reading::unusable(device, finding, Timestamp::now())
 }
 
 /// There simply is no library, as on every machine without the driver.

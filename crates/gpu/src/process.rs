@@ -18,7 +18,7 @@ impl Processes {
         let folder = format!("/proc/{pid}");
         let name = fs::read_to_string(format!("{folder}/comm")).ok().map(|name| name.trim_end().to_owned());
         let user = fs::metadata(&folder).ok().map(|metadata| self.user(metadata.uid()));
-        ProcessUse { pid, name, user, bytes }
+        ProcessUse { name, user, ..ProcessUse::new(pid, bytes) }
     }
 
     /// The user's name, or the number of one without a name here.

@@ -1,4 +1,4 @@
-use domain::{Device, DeviceId, DeviceKind, DeviceMemory, DeviceState, Inventory, Reading};
+use domain::{Device, DeviceKind, DeviceMemory, Inventory, Reading};
 use jiff::Timestamp;
 
 use crate::Backend;
@@ -16,22 +16,11 @@ impl SimulatedBackend {
         SimulatedBackend { count, memory }
     }
 
-    fn reading(&self, index: u32) -> Reading {
-        Reading {
-            device: Device {
-                id: DeviceId(format!("SIM-{index}")),
-                kind: DeviceKind::Simulated,
-                index,
-                name: format!("Simulated GPU {index}"),
-                pci_bus_id: None,
-            },
-            state: DeviceState::Usable,
-            memory: Some(DeviceMemory { total: self.memory, reserved: None, used: 0, free: self.memory }),
-            utilisation: None,
-            temperature: None,
-            power: None,
-            processes: Vec::new(),
-        }
+    fn reading(&self, index: u32, now: Timestamp) -> Reading {
+        let id = format!("SIM-{index}");
+        let device = Device::new(id, DeviceKind::Simulated, index, format!("Simulated GPU {index}"));
+        let memory = DeviceMemory { total: self.memory, reserved: None, used: 0, free: self.memory };
+        Reading::usable(device, memory, now)
     }
 }
 
@@ -40,7 +29,7 @@ impl Backend for SimulatedBackend {
         let count = self.count;
         Inventory {
             taken_at: now,
-            devices: (0..count).map(|index| self.reading(index)).collect(),
+            devices: (0..count).map(|index| self.reading(index, now)).collect(),
             findings: vec![finding(
                 "simulated-gpus",
                 format!(
