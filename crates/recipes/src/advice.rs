@@ -294,28 +294,15 @@ fn billions(name: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::{Device, DeviceId};
+    use domain::Device;
 
     const MIB: u64 = 1 << 20;
 
     fn gpu(name: &str, total_mib: u64, reserved_mib: u64) -> Reading {
         let (total, reserved) = (total_mib * MIB, reserved_mib * MIB);
         let memory = DeviceMemory { total, reserved: Some(reserved), used: 0, free: total - reserved };
-        Reading {
-            device: Device {
-                id: DeviceId(format!("GPU-{name}")),
-                kind: DeviceKind::Nvidia,
-                index: 0,
-                name: name.into(),
-                pci_bus_id: None,
-            },
-            state: DeviceState::Usable,
-            memory: Some(memory),
-            utilisation: None,
-            temperature: None,
-            power: None,
-            processes: Vec::new(),
-        }
+        let device = Device::new(format!("GPU-{name}"), DeviceKind::Nvidia, 0, name);
+        Reading::usable(device, memory, jiff::Timestamp::UNIX_EPOCH)
     }
 
     fn simulated(gib: u64) -> Reading {

@@ -78,6 +78,8 @@ mod tests {
             time_limit: 60,
             recipe,
             warnings: Vec::new(),
+            estimate: None,
+            adjustments: Vec::new(),
             state: TaskState::Pending,
         }
     }
@@ -113,6 +115,8 @@ mod tests {
             argv: ["python", "train.py", "--name=a b"].map(String::from).to_vec(),
             cwd: "/work dir".into(),
             env: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            memory_bytes: None,
+            gpus: 1,
         });
         for stand_in in ["CPU", "SIM-0"] {
             let command = command(&task(recipe.clone()), &grant(&[stand_in]), &Home::new("/h"), Path::new("/bin/sage"));

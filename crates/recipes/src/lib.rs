@@ -6,6 +6,7 @@ pub mod dataset;
 pub mod docs_dataset;
 mod http;
 pub mod hub;
+pub mod ladder;
 pub mod launch;
 pub mod models;
 mod presets;

@@ -244,7 +244,7 @@ mod tests {
             grad_norm: Some(0.5),
             tokens_per_second: Some(900.5),
             memory_bytes: Some(4096),
-            fetch: None,
+            ..Progress::default()
         };
         assert_eq!(reader.progress(), &expected);
 

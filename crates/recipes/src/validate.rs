@@ -199,6 +199,8 @@ mod tests {
                 argv: argv.iter().map(|argument| argument.to_string()).collect(),
                 cwd: cwd.into(),
                 env: env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+                memory_bytes: None,
+                gpus: 1,
             })
         };
         validate(&command(&["python", "", "a b"], "/work", &[("A", ""), ("B", "x=y")])).unwrap();

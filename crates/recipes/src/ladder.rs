@@ -1,0 +1,98 @@
+//! What to change after a training ran out of memory: one step at a time, the least harmful first.
+
+use domain::{Adjustment, FineTune, Method};
+
+/// The recipe as an attempt gets it after these adjustments.
+pub fn adjusted(recipe: &FineTune, adjustments: &[Adjustment]) -> FineTune {
+    let mut recipe = recipe.clone();
+    let halvings = adjustments.iter().filter(|made| **made == Adjustment::HalveMicroBatch).count();
+    divide(&mut recipe, halvings);
+    for adjustment in adjustments {
+        match adjustment {
+            Adjustment::HalveMicroBatch => {}
+            Adjustment::GradientCheckpointing => recipe.gradient_checkpointing = true,
+            Adjustment::Load8bit => recipe.load_in_8bit = true,
+            Adjustment::Load4bit => recipe.load_in_4bit = true,
+        }
+    }
+    recipe
+}
+
+/// The adjustment to make after those already made; `None` when nothing is left that the recipe allows.
+pub fn next(recipe: &FineTune, made: &[Adjustment]) -> Option<Adjustment> {
+    let recipe = adjusted(recipe, made);
+    let may_quantise = recipe.allow_quantization && recipe.method == Method::Lora;
+    if recipe.batch_size > 1 {
+        Some(Adjustment::HalveMicroBatch)
+    } else if !recipe.gradient_checkpointing {
+        Some(Adjustment::GradientCheckpointing)
+    } else if may_quantise && recipe.quantization_bits().is_none() {
+        Some(Adjustment::Load8bit)
+    } else if may_quantise && recipe.quantization_bits() == Some(8) {
+        Some(Adjustment::Load4bit)
+    } else {
+        None
+    }
+}
+
+/// Halves the micro-batch so many times, with as much accumulation as keeps the examples of an optimizer step, or a few
+/// more where they do not divide.
+fn divide(recipe: &mut FineTune, halvings: usize) {
+    if halvings == 0 {
+        return;
+    }
+    let examples = recipe.batch_size.saturating_mul(recipe.gradient_accumulation_steps);
+    recipe.batch_size = recipe.batch_size.checked_shr(halvings.try_into().unwrap_or(u32::MAX)).unwrap_or(0).max(1);
+    recipe.gradient_accumulation_steps = examples.div_ceil(recipe.batch_size);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Adjustment::*;
+
+    fn whole_ladder(recipe: &FineTune) -> Vec<Adjustment> {
+        let mut made = Vec::new();
+        while let Some(adjustment) = next(recipe, &made) {
+            assert_ne!(adjusted(recipe, &made), adjusted(recipe, &[&made[..], &[adjustment]].concat()), "{made:?}");
+            made.push(adjustment);
+        }
+        made
+    }
+
+    #[test]
+    fn the_ladder_goes_from_batch_to_checkpointing_to_the_bits_that_are_allowed() {
+        let plain = FineTune {
+            batch_size: 4,
+            gradient_accumulation_steps: 3,
+            gradient_checkpointing: false,
+            load_in_8bit: false,
+            ..FineTune::default()
+        };
+        let first = [HalveMicroBatch, HalveMicroBatch, GradientCheckpointing];
+        assert_eq!(whole_ladder(&plain), first);
+        let allowed = FineTune { allow_quantization: true, ..plain.clone() };
+        assert_eq!(whole_ladder(&allowed), [&first[..], &[Load8bit, Load4bit]].concat());
+        let already8 = FineTune { load_in_8bit: true, ..allowed.clone() };
+        assert_eq!(whole_ladder(&already8), [&first[..], &[Load4bit]].concat());
+        let already4 = FineTune { load_in_4bit: true, ..allowed.clone() };
+        assert_eq!(whole_ladder(&already4), first);
+        let full = FineTune { method: Method::Full, ..allowed };
+        assert_eq!(whole_ladder(&full), first);
+    }
+
+    #[test]
+    fn an_optimizer_step_keeps_its_examples() {
+        for batch_size in 1..=17 {
+            let recipe = FineTune { batch_size, gradient_accumulation_steps: 4, ..FineTune::default() };
+            let least = adjusted(&recipe, &whole_ladder(&recipe));
+            assert_eq!(least.batch_size, 1);
+            assert_eq!(least.gradient_accumulation_steps, 4 * batch_size);
+        }
+        let once = adjusted(
+            &FineTune { batch_size: 6, gradient_accumulation_steps: 2, ..FineTune::default() },
+            &[HalveMicroBatch],
+        );
+        assert_eq!((once.batch_size, once.gradient_accumulation_steps), (3, 4));
+    }
+}
