@@ -37,6 +37,8 @@ pub enum WaitCause {
     },
     /// Wants a device to itself, and other programs have much of each.
     WholeDevice { device: String, free: u64, total: u64, holders: Vec<MemoryHolder> },
+    /// Other programs use the device, and the policy is to leave it alone then.
+    ForeignUse { device: String, holders: Vec<MemoryHolder> },
     /// No GPU of this machine has so much memory, even empty.
     TooLarge { needed: u64, device: String, largest: u64 },
     /// Wants more devices at once than there are.
@@ -96,6 +98,7 @@ impl WaitReason {
             WaitCause::Detecting => "detecting",
             WaitCause::DeviceMemory { .. } => "device_memory",
             WaitCause::WholeDevice { .. } => "whole_device",
+            WaitCause::ForeignUse { .. } => "foreign_use",
             WaitCause::TooLarge { .. } => "too_large",
             WaitCause::TooManyDevices { .. } => "too_many_devices",
             WaitCause::TrialFailed { .. } => "trial_failed",
@@ -161,6 +164,13 @@ impl WaitReason {
                     ),
                 }
             }
+            (WaitCause::ForeignUse { device, holders }, Language::Zh) => {
+                format!("排在第 {position} 位，{device} 正被其他程序使用{}，按设置不与其共用", held(holders, language))
+            }
+            (WaitCause::ForeignUse { device, holders }, Language::En) => format!(
+                "position {position}; other programs use {device}{}, and by the settings it is not shared with them",
+                held(holders, language)
+            ),
             (WaitCause::TooLarge { needed, device, largest }, Language::Zh) => format!(
                 "排在第 {position} 位，本机没有足够大的 GPU：需要 {}，最大的 {device} 为 {}。请减小批大小或序列长度，或使用量化",
                 gib(*needed),

@@ -157,6 +157,26 @@ pub struct Attempt {
     pub pid: Option<u32>,
 }
 
+/// What an attempt needs before it can start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Demand {
+    /// All at once; at least 1.
+    pub devices: u32,
+    /// Bytes on each; `None`: unknown, so it gets devices to itself.
+    pub memory: Option<u64>,
+}
+
+impl Demand {
+    pub fn of(task: &Task) -> Demand {
+        let estimated = task.estimate.as_ref().map(|estimate| estimate.grant_bytes);
+        let memory = match &task.recipe {
+            Recipe::FineTune(_) => estimated,
+            Recipe::Command(command) => command.memory_bytes,
+        };
+        Demand { devices: task.recipe.gpus(), memory }
+    }
+}
+
 /// Devices and bytes promised to an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {

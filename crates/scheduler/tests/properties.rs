@@ -2,73 +2,130 @@
 
 use std::collections::BTreeSet;
 
-use domain::{Device, DeviceGrant, DeviceId, DeviceKind, DeviceState, Grant, Inventory, Reading, TaskId, WaitCause};
+use domain::{
+    Demand, Device, DeviceGrant, DeviceId, DeviceKind, DeviceMemory, Finding, Grant, Inventory, ProcessUse, Reading,
+    TaskId, WaitCause,
+};
+use jiff::Timestamp;
 use proptest::prelude::*;
-use scheduler::{Plan, Queue, Running, plan};
+use scheduler::{Plan, Policy, Queue, Running, Waiting, plan, shortfall};
 
-fn device(index: u32, usable: bool) -> Reading {
-    Reading {
-        device: Device {
-            id: DeviceId(format!("GPU-{index}")),
-            kind: DeviceKind::Simulated,
-            index,
-            name: format!("GPU {index}"),
-            pci_bus_id: None,
-        },
-        state: if usable {
-            DeviceState::Usable
-        } else {
-            DeviceState::Unusable { code: "lost".into(), zh: "丢失".into(), en: "lost".into() }
-        },
-        memory: None,
-        utilisation: None,
-        temperature: None,
-        power: None,
-        processes: vec![],
+const GIB: u64 = 1 << 30;
+
+fn id(number: u64) -> TaskId {
+    TaskId::new(0, number)
+}
+
+fn device(index: u32, kind: DeviceKind) -> Device {
+    Device::new(format!("GPU-{index}"), kind, index, format!("Card {index}"))
+}
+
+fn lost() -> Finding {
+    Finding { code: "lost".into(), zh: "丢失".into(), en: "lost".into() }
+}
+
+/// A GPU of `total` GiB of which others hold `foreign`, in one process that the driver names.
+fn gpu(index: u32, total: u64, foreign: u64) -> Reading {
+    let memory = DeviceMemory {
+        total: total * GIB,
+        reserved: Some(GIB / 2),
+        used: foreign * GIB,
+        free: (total - foreign) * GIB - GIB / 2,
+    };
+    let mut reading = Reading::usable(device(index, DeviceKind::Nvidia), memory, Timestamp::UNIX_EPOCH);
+    if foreign > 0 {
+        let process = ProcessUse { name: Some("vllm".into()), ..ProcessUse::new(4242, Some(foreign * GIB)) };
+        reading.processes.push(process);
     }
+    reading
 }
 
-fn inventory(usable: &[bool]) -> Inventory {
-    Inventory {
-        taken_at: jiff::Timestamp::UNIX_EPOCH,
-        devices: usable.iter().zip(0..).map(|(usable, index)| device(index, *usable)).collect(),
-        findings: vec![],
-        detection_error: None,
-    }
+fn simulated(index: u32) -> Reading {
+    let memory = DeviceMemory { total: 24 * GIB, reserved: None, used: 0, free: 24 * GIB };
+    Reading::usable(device(index, DeviceKind::Simulated), memory, Timestamp::UNIX_EPOCH)
 }
 
-fn holding(task: u64, device: &str) -> Running {
-    let device = DeviceId(device.into());
-    Running { task: TaskId::new(0, task), grant: Grant { devices: vec![DeviceGrant { device, bytes: None }] } }
+fn broken(index: u32) -> Reading {
+    Reading::unusable(device(index, DeviceKind::Nvidia), lost(), Timestamp::UNIX_EPOCH)
 }
 
-fn ids(numbers: impl IntoIterator<Item = u64>) -> Vec<TaskId> {
-    numbers.into_iter().map(|number| TaskId::new(0, number)).collect()
+fn inventory(devices: Vec<Reading>) -> Inventory {
+    Inventory { taken_at: Timestamp::UNIX_EPOCH, devices, findings: vec![], detection_error: None }
+}
+
+fn holding(task: u64, device: &str, gib: Option<u64>, used: Option<u64>) -> Running {
+    let grant = DeviceGrant { device: DeviceId(device.into()), bytes: gib.map(|gib| gib * GIB) };
+    Running { task: id(task), grant: Grant { devices: vec![grant] }, used: vec![used.map(|gib| gib * GIB)] }
+}
+
+fn waiting(task: u64, devices: u32, gib: Option<u64>) -> Waiting {
+    Waiting { task: id(task), demand: Demand { devices, memory: gib.map(|gib| gib * GIB) }, refused: vec![] }
 }
 
 #[derive(Debug, Clone)]
 struct Moment {
+    policy: Policy,
     inventory: Option<Inventory>,
-    waiting: Vec<TaskId>,
+    waiting: Vec<Waiting>,
     running: Vec<Running>,
 }
 
 impl Moment {
     fn plan(&self) -> Plan {
-        plan(self.inventory.as_ref(), Queue { waiting: &self.waiting, running: &self.running })
+        plan(&self.policy, self.inventory.as_ref(), Queue { waiting: &self.waiting, running: &self.running })
     }
 }
 
-/// Waiting tasks in any order; running tasks on some of the devices, one of them possibly gone from the inventory.
-fn moments() -> impl Strategy<Value = Moment> {
-    let waiting = proptest::collection::btree_set(100u64..200, 0..12).prop_map(ids).prop_shuffle();
-    (proptest::option::weighted(0.9, proptest::collection::vec(any::<bool>(), 0..6)), waiting, any::<u8>()).prop_map(
-        |(usable, waiting, held)| Moment {
-            inventory: usable.as_deref().map(inventory),
-            waiting,
-            running: (0..7).filter(|n| held & (1 << n) != 0).map(|n| holding(n, &format!("GPU-{n}"))).collect(),
-        },
-    )
+prop_compose! {
+    fn readings()(kinds in proptest::collection::vec((0..8u8, 4..40u64, 0..30u64), 0..6)) -> Vec<Reading> {
+        let reading = |((kind, total, foreign), index): ((u8, u64, u64), u32)| match kind {
+            0 => broken(index),
+            1 => simulated(index),
+            _ => gpu(index, total, foreign.min(total - 1)),
+        };
+        kinds.into_iter().zip(0..).map(reading).collect()
+    }
+}
+
+prop_compose! {
+    fn one_waiting()(
+        devices in prop_oneof![4 => Just(1u32), 1 => 2..4u32],
+        gib in proptest::option::weighted(0.8, 1..50u64),
+        refused in proptest::option::weighted(0.2, 0..6u32),
+    ) -> Waiting {
+        let cause = WaitCause::Detecting;
+        let refused = refused.map(|index| (DeviceId(format!("GPU-{index}")), cause)).into_iter().collect();
+        Waiting { refused, ..waiting(0, devices, gib) }
+    }
+}
+
+prop_compose! {
+    /// Waiting tasks in any order; running tasks on some of the devices, one of them possibly gone from the inventory.
+    fn moments()(
+        tasks_per_gpu in 1..4u32,
+        exclusive in proptest::bool::weighted(0.2),
+        readings in proptest::option::weighted(0.95, readings()),
+        queue in proptest::collection::vec(one_waiting(), 0..8),
+        holders in proptest::collection::vec((0..7u32, proptest::option::of(1..12u64), proptest::option::of(0..12u64)), 0..5),
+        reversed in any::<bool>(),
+    ) -> Moment {
+        let mut waiting: Vec<Waiting> =
+            queue.into_iter().zip(100..).map(|(waiting, number)| Waiting { task: id(number), ..waiting }).collect();
+        if reversed {
+            waiting.reverse();
+        }
+        let holder = |((device, gib, used), task)| holding(task, &format!("GPU-{device}"), gib, used);
+        let running = holders.into_iter().zip(1..).map(holder).collect();
+        Moment { policy: Policy { tasks_per_gpu, exclusive }, inventory: readings.map(inventory), waiting, running }
+    }
+}
+
+/// Bytes granted on the device and not yet in use, and the number of grants.
+fn promised<'a>(device: &DeviceId, running: impl Iterator<Item = &'a Running>) -> (u64, usize) {
+    let grants = running.flat_map(|running| running.grant.devices.iter().zip(&running.used));
+    grants.filter(|(grant, _)| grant.device == *device).fold((0, 0), |(bytes, count), (grant, used)| {
+        (bytes + grant.bytes.map_or(0, |granted| granted.saturating_sub(used.unwrap_or(0))), count + 1)
+    })
 }
 
 proptest! {
@@ -82,52 +139,155 @@ proptest! {
         let planned: BTreeSet<TaskId> =
             plan.starts.iter().map(|start| start.task).chain(plan.waits.iter().map(|(task, _)| *task)).collect();
         prop_assert_eq!(planned.len(), plan.starts.len() + plan.waits.len(), "no task is planned twice");
-        prop_assert_eq!(planned, moment.waiting.iter().copied().collect(), "every queued task starts or has a reason");
-
-        let mut held: BTreeSet<DeviceId> =
-            moment.running.iter().flat_map(|r| r.grant.devices.iter().map(|g| g.device.clone())).collect();
-        for start in &plan.starts {
-            for grant in &start.grant.devices {
-                prop_assert!(held.insert(grant.device.clone()), "a device is granted once");
-                let reading = moment.inventory.as_ref().and_then(|inventory| inventory.get(&grant.device));
-                prop_assert_eq!(reading.map(|r| &r.state), Some(&DeviceState::Usable));
-            }
-        }
-
-        let last_start = plan.starts.iter().map(|start| start.task).max();
-        let first_wait = plan.waits.first().map(|(task, _)| *task);
-        if let (Some(start), Some(wait)) = (last_start, first_wait) {
-            prop_assert!(start < wait, "first in, first out");
-        }
+        prop_assert_eq!(
+            planned,
+            moment.waiting.iter().map(|waiting| waiting.task).collect(),
+            "every queued task starts or has a reason"
+        );
         for ((_, reason), position) in plan.waits.iter().zip(1..) {
             prop_assert_eq!(reason.position, position);
         }
-        if let (Some(inventory), false) = (&moment.inventory, plan.waits.is_empty()) {
-            let free = inventory.devices.iter().any(|r| r.state == DeviceState::Usable && !held.contains(&r.device.id));
-            prop_assert!(!free, "nobody waits while a usable device is free");
+
+        let started: Vec<Running> = plan
+            .starts
+            .iter()
+            .map(|start| Running {
+                task: start.task,
+                grant: start.grant.clone(),
+                used: vec![Some(0); start.grant.devices.len()],
+            })
+            .collect();
+        for start in &plan.starts {
+            let asked = moment.waiting.iter().find(|waiting| waiting.task == start.task).expect("it was waiting");
+            let devices: BTreeSet<&DeviceId> = start.grant.devices.iter().map(|grant| &grant.device).collect();
+            prop_assert_eq!(devices.len(), asked.demand.devices as usize, "all devices or none, each once");
+            for grant in &start.grant.devices {
+                let reading = moment.inventory.as_ref().and_then(|inventory| inventory.get(&grant.device));
+                let reading = reading.expect("only devices of the inventory");
+                prop_assert!(reading.is_usable());
+                prop_assert!(!asked.refused.iter().any(|(device, _)| *device == grant.device));
+                let memory = reading.memory.expect("usable here means measured");
+                let (bytes, count) = promised(&grant.device, moment.running.iter().chain(&started));
+                if reading.device.kind == DeviceKind::Simulated {
+                    prop_assert_eq!(count, 1, "one task at a time");
+                } else if grant.bytes.is_none() {
+                    prop_assert_eq!(count, 1, "a task of unknown need gets the device to itself");
+                    prop_assert!(memory.free * 4 >= memory.allocatable() * 3, "and most of it free");
+                } else {
+                    prop_assert_eq!(grant.bytes, asked.demand.memory);
+                    prop_assert!(bytes <= memory.free, "all promises together are free memory");
+                    prop_assert!(count <= moment.policy.tasks_per_gpu as usize);
+                }
+            }
+        }
+
+        // First in, first out, but for tasks that this machine can never run.
+        let holds_up = |cause: &WaitCause| {
+            !matches!(cause, WaitCause::TooLarge { .. } | WaitCause::TooManyDevices { .. })
+        };
+        let last_start = plan.starts.iter().map(|start| start.task).max();
+        let first_wait = plan.waits.iter().find(|(_, reason)| holds_up(&reason.cause)).map(|(task, _)| *task);
+        if let (Some(start), Some(wait)) = (last_start, first_wait) {
+            prop_assert!(start < wait, "first in, first out");
+        }
+
+        // The one that holds the others up really cannot start: alone on what is left it would wait as well.
+        if let Some(task) = first_wait {
+            let alone = moment.waiting.iter().filter(|waiting| waiting.task == task).cloned().collect();
+            let running = moment.running.iter().chain(&started).cloned().collect();
+            let later = Moment { waiting: alone, running, ..moment.clone() };
+            prop_assert!(later.plan().starts.is_empty(), "nobody waits for what is free");
         }
     }
 }
 
+fn cause(readings: Option<Vec<Reading>>, running: &[Running], demand: Waiting) -> WaitCause {
+    let inventory = readings.map(inventory);
+    let waiting = [demand];
+    let plan = plan(&Policy::default(), inventory.as_ref(), Queue { waiting: &waiting, running });
+    assert_eq!(plan.starts, [], "it has to wait");
+    plan.waits[0].1.cause.clone()
+}
+
 #[test]
 fn the_reason_names_what_is_waited_for() {
-    let cause = |usable: Option<&[bool]>, running: &[Running]| {
-        let inventory = usable.map(inventory);
-        let waiting = ids([8, 9]);
-        plan(inventory.as_ref(), Queue { waiting: &waiting, running }).waits.remove(0).1.cause
+    let alone = || waiting(9, 1, None);
+    assert_eq!(cause(None, &[], alone()), WaitCause::Detecting);
+    assert_eq!(
+        cause(Some(vec![simulated(0)]), &[holding(3, "GPU-0", None, None)], alone()),
+        WaitCause::DevicesBusy { running: id(3), busy: 1 }
+    );
+    assert_eq!(
+        cause(Some(vec![broken(0)]), &[], alone()),
+        WaitCause::NoUsableDevice { zh: "Card 0：丢失".into(), en: "Card 0: lost".into() }
+    );
+    let sentence = |readings, running: &[Running], demand| {
+        let reason = domain::WaitReason { position: 1, cause: cause(Some(readings), running, demand) };
+        reason.sentence(domain::Language::En)
     };
-    assert_eq!(cause(None, &[]), WaitCause::Detecting);
     assert_eq!(
-        cause(Some(&[true]), &[holding(3, "GPU-0")]),
-        WaitCause::DevicesBusy { running: TaskId::new(0, 3), busy: 1 }
+        sentence(vec![gpu(0, 24, 17)], &[], waiting(9, 1, Some(9))),
+        "position 1; waiting for GPU memory: needs 9.0 GiB, GPU 0 has 6.5 GiB free, 2.5 GiB short (vllm, pid 4242, \
+         holds 17.0 GiB)"
     );
     assert_eq!(
-        cause(Some(&[true]), &[]),
-        WaitCause::DevicesBusy { running: TaskId::new(0, 8), busy: 1 },
-        "a task waits for the one that starts in the same plan"
+        sentence(vec![gpu(0, 24, 12)], &[holding(3, "GPU-0", Some(8), Some(1))], waiting(9, 1, Some(9))),
+        "position 1; waiting for GPU memory: needs 9.0 GiB, GPU 0 has 4.5 GiB free, 4.5 GiB short (vllm, pid 4242, \
+         holds 12.0 GiB; finetune_0_3, holds 8.0 GiB)"
     );
     assert_eq!(
-        cause(Some(&[false]), &[]),
-        WaitCause::NoUsableDevice { zh: "GPU 0：丢失".into(), en: "GPU 0: lost".into() }
+        sentence(vec![gpu(0, 12, 0), gpu(1, 24, 0)], &[], waiting(9, 1, Some(40))),
+        "position 1; no GPU here is large enough: needs 40.0 GiB, the largest, GPU 1, has 23.5 GiB. Use a smaller \
+         batch, shorter sequences or quantisation"
     );
+    assert_eq!(
+        sentence(vec![gpu(0, 24, 0), broken(1)], &[], waiting(9, 2, Some(4))),
+        "position 1; wants 2 GPUs at once, 1 are usable"
+    );
+    assert_eq!(
+        sentence(vec![gpu(0, 24, 17)], &[], alone()),
+        "position 1; waiting for a GPU to itself: GPU 0 has 6.5 GiB of 23.5 GiB free (vllm, pid 4242, holds 17.0 GiB). \
+         Say with --memory what it needs and it can start sooner"
+    );
+}
+
+#[test]
+fn what_the_machine_can_never_run_holds_up_nobody() {
+    let queue = [waiting(1, 1, Some(90)), waiting(2, 1, Some(20)), waiting(3, 1, Some(20)), waiting(4, 1, Some(1))];
+    let inventory = inventory(vec![gpu(0, 24, 0)]);
+    let plan = plan(&Policy::default(), Some(&inventory), Queue { waiting: &queue, running: &[] });
+    assert_eq!(plan.starts.iter().map(|start| start.task).collect::<Vec<_>>(), [id(2)]);
+    let codes: Vec<_> = plan.waits.iter().map(|(task, reason)| (*task, reason.code())).collect();
+    assert_eq!(codes, [(id(1), "too_large"), (id(3), "device_memory"), (id(4), "behind")]);
+}
+
+#[test]
+fn tasks_share_a_gpu_only_when_none_is_empty_and_the_smallest_that_fits_is_taken() {
+    let inventory = inventory(vec![gpu(0, 80, 0), gpu(1, 24, 0), gpu(2, 24, 10)]);
+    let queue = [10, 11, 12, 13].map(|number| waiting(number, 1, Some(10)));
+    let plan = plan(&Policy::default(), Some(&inventory), Queue { waiting: &queue, running: &[] });
+    let devices: Vec<_> = plan.starts.iter().map(|start| start.grant.devices[0].device.0.as_str()).collect();
+    assert_eq!(devices, ["GPU-2", "GPU-1", "GPU-0", "GPU-1"]);
+}
+
+#[test]
+fn a_gpu_that_others_use_is_left_alone_if_the_owner_wants_it_so() {
+    let exclusive = Policy { exclusive: true, ..Policy::default() };
+    let starts = |foreign| {
+        let inventory = inventory(vec![gpu(0, 80, foreign)]);
+        let queue = [waiting(1, 1, Some(10))];
+        plan(&exclusive, Some(&inventory), Queue { waiting: &queue, running: &[] })
+    };
+    assert_eq!(starts(2).starts.len(), 1, "a desktop is no use");
+    assert_eq!(starts(10).waits[0].1.code(), "foreign_use");
+}
+
+#[test]
+fn a_shortfall_is_what_others_took_of_the_promises() {
+    let running = [holding(1, "GPU-0", Some(20), Some(5))];
+    assert_eq!(shortfall(&gpu(0, 40, 20), &running), None, "15 more are wanted, 19.5 are free");
+    let (bytes, holders) = shortfall(&gpu(0, 40, 30), &running).expect("9.5 are free");
+    assert_eq!(bytes, 15 * GIB - (10 * GIB - GIB / 2));
+    assert_eq!(holders[0].pid, Some(4242));
+    assert_eq!(shortfall(&gpu(0, 40, 30), &[holding(1, "GPU-0", Some(20), None)]), None, "nothing is known of its use");
 }

@@ -1,0 +1,172 @@
+//! Device memory: what was measured, what is promised, what is left.
+
+use domain::{DeviceId, Grant, Inventory, MemoryHolder, Reading, TaskId};
+
+use crate::{Policy, Running};
+
+/// A task of unknown need gets a device that has at least this share of its memory free: a desktop may run there, an
+/// inference server not.
+const MOSTLY_FREE: f64 = 0.75;
+/// Up to this share of a GPU's memory in foreign hands is a desktop's; above it the GPU is in use.
+const DESKTOP_SHARE: f64 = 0.05;
+
+/// The devices in the inventory's order with what is promised on each, the starts of this plan included.
+pub struct Ledger<'a> {
+    pub policy: &'a Policy,
+    pub accounts: Vec<Account<'a>>,
+}
+
+/// One device.
+pub struct Account<'a> {
+    pub reading: &'a Reading,
+    pub promises: Vec<Promise>,
+    /// Bytes that the promised tasks still have to take.
+    unused: u64,
+}
+
+/// A grant on one device.
+pub struct Promise {
+    pub task: TaskId,
+    /// Bytes; `None`: the whole device.
+    pub granted: Option<u64>,
+}
+
+impl<'a> Ledger<'a> {
+    pub fn new(policy: &'a Policy, inventory: &'a Inventory, running: &[Running]) -> Ledger<'a> {
+        let accounts = inventory.devices.iter().map(|reading| Account::new(reading, running)).collect();
+        Ledger { policy, accounts }
+    }
+
+    /// Books the grant of a task that starts in this plan; it uses nothing yet.
+    pub fn promise(&mut self, task: TaskId, grant: &Grant) {
+        for granted in &grant.devices {
+            let account = self.accounts.iter_mut().find(|account| account.reading.device.id == granted.device);
+            if let Some(account) = account {
+                account.add(task, granted.bytes, None);
+            }
+        }
+    }
+
+    /// All that hold or get something, the one that has held it longest first.
+    pub fn holders(&self) -> Vec<TaskId> {
+        let mut tasks: Vec<TaskId> =
+            self.accounts.iter().flat_map(|account| account.promises.iter().map(|promise| promise.task)).collect();
+        tasks.sort_unstable();
+        tasks.dedup();
+        tasks
+    }
+}
+
+impl<'a> Account<'a> {
+    fn new(reading: &'a Reading, running: &[Running]) -> Account<'a> {
+        let mut account = Account { reading, promises: Vec::new(), unused: 0 };
+        for running in running {
+            for (granted, used) in running.grant.devices.iter().zip(&running.used) {
+                if granted.device == reading.device.id {
+                    account.add(running.task, granted.bytes, *used);
+                }
+            }
+        }
+        account
+    }
+
+    fn add(&mut self, task: TaskId, granted: Option<u64>, used: Option<u64>) {
+        self.unused += granted.map_or(0, |granted| granted.saturating_sub(used.unwrap_or(0)));
+        self.promises.push(Promise { task, granted });
+    }
+
+    pub fn id(&self) -> &DeviceId {
+        &self.reading.device.id
+    }
+
+    /// Its memory is measured and can be shared. The CPU and simulated GPUs take one task at a time.
+    pub fn is_shared(&self) -> bool {
+        self.reading.device.kind.is_real_gpu() && self.reading.memory.is_some()
+    }
+
+    /// Free by measurement and not promised to anybody, in bytes.
+    pub fn free(&self) -> u64 {
+        self.reading.memory.map_or(0, |memory| memory.free.saturating_sub(self.unused))
+    }
+
+    pub fn allocatable(&self) -> u64 {
+        self.reading.memory.map_or(0, |memory| memory.allocatable())
+    }
+
+    /// No further task is taken, whatever its size.
+    pub fn is_taken(&self, policy: &Policy) -> bool {
+        let most = if self.is_shared() { policy.tasks_per_gpu.max(1) as usize } else { 1 };
+        self.promises.len() >= most || self.promises.iter().any(|promise| promise.granted.is_none())
+    }
+
+    /// Other programs keep it from being used at all.
+    pub fn is_left_alone(&self, policy: &Policy) -> bool {
+        policy.exclusive && self.is_shared() && foreign(self.reading) as f64 > DESKTOP_SHARE * self.allocatable() as f64
+    }
+
+    pub fn is_mostly_free(&self) -> bool {
+        !self.is_shared() || self.free() as f64 >= MOSTLY_FREE * self.allocatable() as f64
+    }
+
+    pub fn foreign_holders(&self) -> Vec<MemoryHolder> {
+        foreign_holders(self.reading)
+    }
+
+    /// Who has its memory, the largest first: other programs, unknown ones, and tasks with what they were promised.
+    pub fn memory_holders(&self) -> Vec<MemoryHolder> {
+        let mut holders = foreign_holders(self.reading);
+        holders.extend(self.promises.iter().map(|promise| MemoryHolder {
+            pid: None,
+            name: None,
+            bytes: promise.granted,
+            task: Some(promise.task),
+        }));
+        holders.sort_by_key(|holder| std::cmp::Reverse(holder.bytes));
+        holders
+    }
+}
+
+/// Bytes in use that are not this studio's tasks'.
+fn foreign(reading: &Reading) -> u64 {
+    let own: u64 = reading.processes.iter().filter(|process| process.task.is_some()).filter_map(|p| p.bytes).sum();
+    reading.memory.map_or(0, |memory| memory.used.saturating_sub(own))
+}
+
+fn foreign_holders(reading: &Reading) -> Vec<MemoryHolder> {
+    let foreign = reading.processes.iter().filter(|process| process.task.is_none());
+    let mut holders: Vec<MemoryHolder> = foreign
+        .map(|process| MemoryHolder {
+            pid: Some(process.pid),
+            name: process.service.clone().or_else(|| process.name.clone()),
+            bytes: process.bytes,
+            task: None,
+        })
+        .collect();
+    let hidden = reading.unattributed.filter(|bytes| *bytes as f64 > DESKTOP_SHARE * reading_size(reading));
+    holders.extend(hidden.map(|bytes| MemoryHolder { pid: None, name: None, bytes: Some(bytes), task: None }));
+    holders.sort_by_key(|holder| std::cmp::Reverse(holder.bytes));
+    holders
+}
+
+fn reading_size(reading: &Reading) -> f64 {
+    reading.memory.map_or(0, |memory| memory.allocatable()) as f64
+}
+
+/// See [`crate::shortfall`].
+pub fn shortfall(reading: &Reading, running: &[Running]) -> Option<(u64, Vec<MemoryHolder>)> {
+    let account = Account::new(reading, running);
+    // Without a measured use the whole grant counts as unused, which proves nothing.
+    let measured = running.iter().all(|running| {
+        running
+            .grant
+            .devices
+            .iter()
+            .zip(&running.used)
+            .all(|(granted, used)| granted.device != reading.device.id || granted.bytes.is_none() || used.is_some())
+    });
+    let free = reading.memory?.free;
+    if !account.is_shared() || !measured || account.unused <= free {
+        return None;
+    }
+    Some((account.unused - free, foreign_holders(reading)))
+}
