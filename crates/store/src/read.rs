@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, path::Path, path::PathBuf, sync::Mutex};
 
-use domain::{Progress, StateKind, Task, TaskId};
+use domain::{Measurement, Progress, StateKind, Task, TaskId};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, Row, params};
 
@@ -104,6 +104,21 @@ impl Reader {
         self.journal_where("seq > ?1 AND ?2 = 0", [seq as i64, 0], i64::from(limit))
     }
 
+    /// What the newest runs of all kinds were measured to need, the newest first.
+    pub fn measurements(&self, limit: u32) -> Result<Vec<Measurement>> {
+        self.with(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT measurement FROM measurement ORDER BY id DESC LIMIT ?1")?;
+            let mut found = statement.query([limit])?;
+            let mut measurements = Vec::new();
+            while let Some(row) = found.next()? {
+                let text = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+                measurements.push(rows::from_json("a measurement", text)?);
+            }
+            Ok(measurements)
+        })
+    }
+
     /// Number of the newest journal row, 0 if there is none.
     pub fn last_seq(&self) -> Result<u64> {
         self.with(|connection| {
@@ -166,7 +181,7 @@ fn select_tasks(condition: &str) -> String {
 fn stored_task(row: &Row<'_>) -> Result<StoredTask> {
     Ok(StoredTask {
         task: rows::task(row)?,
-        progress: rows::from_json("a task's progress", row.get_ref(9)?.as_str().map_err(rusqlite::Error::from)?)?,
-        log_tail: row.get(10)?,
+        progress: rows::from_json("a task's progress", row.get_ref(11)?.as_str().map_err(rusqlite::Error::from)?)?,
+        log_tail: row.get(12)?,
     })
 }

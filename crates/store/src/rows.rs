@@ -21,7 +21,8 @@ pub fn timestamp(milliseconds: i64) -> Result<Timestamp> {
 }
 
 /// The columns that [`task`] reads, in its order.
-pub const TASK_COLUMNS: &str = "number, unix_seconds, name, owner, created_at, time_limit, recipe, warnings, state";
+pub const TASK_COLUMNS: &str = "number, unix_seconds, name, owner, created_at, time_limit, recipe, warnings, state,
+    estimate, adjustments";
 
 pub fn task(row: &Row<'_>) -> Result<Task> {
     Ok(Task {
@@ -33,5 +34,10 @@ pub fn task(row: &Row<'_>) -> Result<Task> {
         recipe: from_json("a recipe", row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?)?,
         warnings: from_json("a task's warnings", row.get_ref(7)?.as_str().map_err(rusqlite::Error::from)?)?,
         state: from_json("a task's state", row.get_ref(8)?.as_str().map_err(rusqlite::Error::from)?)?,
+        estimate: match row.get_ref(9)?.as_str_or_null().map_err(rusqlite::Error::from)? {
+            Some(text) => Some(from_json("an estimate", text)?),
+            None => None,
+        },
+        adjustments: from_json("a task's adjustments", row.get_ref(10)?.as_str().map_err(rusqlite::Error::from)?)?,
     })
 }

@@ -1,6 +1,8 @@
 use std::path::Path;
 
-use domain::{Attempt, Progress, StateKind, Task, TaskId, TaskState};
+use domain::{
+    Adjustment, Attempt, Demand, Estimate, Measurement, Progress, StateKind, Task, TaskId, TaskState, Warning,
+};
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, TransactionBehavior, params};
 
@@ -30,6 +32,13 @@ pub enum Change {
         number: u32,
         at: Timestamp,
     },
+    /// What is known about a task's needs, and what its owner should know, has changed.
+    Revise(Box<Revision>),
+    Measured {
+        task: TaskId,
+        at: Timestamp,
+        measurement: Measurement,
+    },
     Remove {
         task: TaskId,
         from: StateKind,
@@ -50,6 +59,28 @@ pub struct Transition {
     pub progress: Progress,
     /// The last log lines as they stand now.
     pub log: Vec<String>,
+}
+
+/// The parts of a task that change without a transition.
+#[derive(Debug)]
+pub struct Revision {
+    pub task: TaskId,
+    pub warnings: Vec<Warning>,
+    pub estimate: Option<Estimate>,
+    pub adjustments: Vec<Adjustment>,
+    pub demand: Demand,
+}
+
+impl Revision {
+    pub fn of(task: &Task) -> Revision {
+        Revision {
+            task: task.id,
+            warnings: task.warnings.clone(),
+            estimate: task.estimate.clone(),
+            adjustments: task.adjustments.clone(),
+            demand: Demand::of(task),
+        }
+    }
 }
 
 /// A task with what belongs to it.
@@ -112,13 +143,18 @@ impl Writer {
         Ok(seq as u64)
     }
 
-    /// Ids of all queued tasks, oldest first.
-    pub fn queued(&self) -> Result<Vec<TaskId>> {
+    /// All queued tasks with what they need, oldest first.
+    pub fn queued(&self) -> Result<Vec<(TaskId, Demand)>> {
         let mut statement = self.connection.prepare(
-            "SELECT number, unix_seconds FROM task WHERE kind = 'queued' AND removed_at IS NULL ORDER BY number",
+            "SELECT number, unix_seconds, needed_devices, needed_bytes
+             FROM task WHERE kind = 'queued' AND removed_at IS NULL ORDER BY number",
         )?;
-        let ids = statement.query_map([], |row| Ok(TaskId::new(row.get(1)?, row.get::<_, i64>(0)? as u64)))?;
-        Ok(ids.collect::<std::result::Result<_, _>>()?)
+        let tasks = statement.query_map([], |row| {
+            let memory = row.get::<_, Option<i64>>(3)?.map(|bytes| bytes as u64);
+            let id = TaskId::new(row.get(1)?, row.get::<_, i64>(0)? as u64);
+            Ok((id, Demand { devices: row.get(2)?, memory }))
+        })?;
+        Ok(tasks.collect::<std::result::Result<_, _>>()?)
     }
 
     /// Attempts without a recorded end, for re-adoption after a restart.
@@ -132,8 +168,8 @@ impl Writer {
         let mut found = statement.query([])?;
         let mut live = Vec::new();
         while let Some(row) = found.next()? {
-            let attempt = rows::from_json("an attempt", &row.get::<_, String>(12)?)?;
-            live.push(LiveAttempt { record: record(row)?, attempt, removed: row.get(13)? });
+            let attempt = rows::from_json("an attempt", &row.get::<_, String>(14)?)?;
+            live.push(LiveAttempt { record: record(row)?, attempt, removed: row.get(15)? });
         }
         Ok(live)
     }
@@ -152,25 +188,27 @@ impl Writer {
 /// The columns that [`record`] reads, in its order.
 const RECORD_COLUMNS: &str =
     "task.number, unix_seconds, name, owner, created_at, time_limit, recipe, warnings,
-    state, progress, log_tail, (SELECT coalesce(max(number), 0) FROM attempt AS launched WHERE launched.task = task.number)";
+    state, estimate, adjustments, progress, log_tail, (SELECT coalesce(max(number), 0) FROM attempt AS launched WHERE launched.task = task.number)";
 
 fn record(row: &Row<'_>) -> Result<TaskRecord> {
     Ok(TaskRecord {
         task: rows::task(row)?,
-        progress: rows::from_json("a task's progress", &row.get::<_, String>(9)?)?,
-        log: rows::from_json("a task's log lines", &row.get::<_, String>(10)?)?,
-        attempts: row.get(11)?,
+        progress: rows::from_json("a task's progress", &row.get::<_, String>(11)?)?,
+        log: rows::from_json("a task's log lines", &row.get::<_, String>(12)?)?,
+        attempts: row.get(13)?,
     })
 }
 
 fn apply(connection: &Connection, change: &Change) -> Result<Option<u64>> {
     match change {
         Change::Create { task, who, log } => {
+            let demand = Demand::of(task);
             connection
                 .prepare_cached(
                     "INSERT INTO task (number, unix_seconds, name, owner, created_at, time_limit, recipe, warnings,
-                                       kind, state, progress, log_tail)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                       kind, state, progress, log_tail, estimate, adjustments, needed_devices,
+                                       needed_bytes)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 )?
                 .execute(params![
                     task.id.number as i64,
@@ -185,6 +223,10 @@ fn apply(connection: &Connection, change: &Change) -> Result<Option<u64>> {
                     rows::to_json(&task.state),
                     rows::to_json(&Progress::default()),
                     rows::to_json(log),
+                    task.estimate.as_ref().map(rows::to_json),
+                    rows::to_json(&task.adjustments),
+                    demand.devices,
+                    demand.memory.map(|bytes| bytes as i64),
                 ])?;
             journal(connection, task.created_at, task.id, who, None, task.state.kind().as_str(), "created").map(Some)
         }
@@ -219,6 +261,34 @@ fn apply(connection: &Connection, change: &Change) -> Result<Option<u64>> {
             connection
                 .prepare_cached("UPDATE attempt SET ended_at = ? WHERE task = ? AND number = ?")?
                 .execute(params![at.as_millisecond(), task.number as i64, number])?;
+            Ok(None)
+        }
+        Change::Revise(revision) => {
+            let Revision { task, warnings, estimate, adjustments, demand } = revision.as_ref();
+            connection
+                .prepare_cached(
+                    "UPDATE task SET warnings = ?, estimate = ?, adjustments = ?, needed_devices = ?, needed_bytes = ?
+                     WHERE number = ?",
+                )?
+                .execute(params![
+                    rows::to_json(warnings),
+                    estimate.as_ref().map(rows::to_json),
+                    rows::to_json(adjustments),
+                    demand.devices,
+                    demand.memory.map(|bytes| bytes as i64),
+                    task.number as i64,
+                ])?;
+            Ok(None)
+        }
+        Change::Measured { task, at, measurement } => {
+            connection
+                .prepare_cached("INSERT INTO measurement (task, at, family, measurement) VALUES (?, ?, ?, ?)")?
+                .execute(params![
+                task.number as i64,
+                at.as_millisecond(),
+                measurement.family,
+                rows::to_json(measurement),
+            ])?;
             Ok(None)
         }
         Change::Remove { task, from, who, at } => {

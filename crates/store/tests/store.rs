@@ -1,9 +1,9 @@
 use domain::{
-    Attempt, DeviceGrant, DeviceId, Failure, FineTune, Grant, Progress, Recipe, StateKind, Task, TaskId, TaskState,
-    WaitCause, WaitReason,
+    Adjustment, Attempt, Basis, Breakdown, Demand, DeviceGrant, DeviceId, Estimate, Failure, FineTune, Grant,
+    Measurement, Progress, Recipe, StateKind, Task, TaskId, TaskState, WaitCause, WaitReason, Warning,
 };
 use jiff::Timestamp;
-use store::{Change, Filter, Reader, StoreError, Transition, Writer};
+use store::{Change, Filter, Reader, Revision, StoreError, Transition, Writer};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_760_000_000 + second).unwrap()
@@ -18,6 +18,8 @@ fn queued(number: u64) -> Task {
         time_limit: 21_600,
         recipe: Recipe::FineTune(FineTune::default()),
         warnings: vec![],
+        estimate: None,
+        adjustments: vec![],
         state: TaskState::Queued { reason: WaitReason { position: 1, cause: WaitCause::Detecting } },
     }
 }
@@ -73,7 +75,7 @@ fn what_was_committed_is_there_after_reopening() {
 
     let writer = Writer::open(&path).unwrap();
     assert_eq!(writer.last_number().unwrap(), 3, "a removed task's number is not used again");
-    assert_eq!(writer.queued().unwrap(), [queued(3).id]);
+    assert_eq!(writer.queued().unwrap(), [(queued(3).id, Demand { devices: 1, memory: None })]);
     let live = writer.live_attempts().unwrap();
     assert_eq!(live.len(), 1);
     assert_eq!((live[0].record.task.id, &live[0].attempt, live[0].record.attempts), (queued(1).id, &attempt(), 1));
@@ -116,4 +118,67 @@ fn the_journal_only_grows_and_a_newer_database_is_refused() {
     assert!(raw.execute("UPDATE journal SET who = 'nobody'", []).is_err());
     raw.pragma_update(None, "user_version", 999).unwrap();
     assert!(matches!(Writer::open(&path), Err(StoreError::Newer { found: 999, .. })));
+}
+
+#[test]
+fn what_is_learnt_of_a_tasks_needs_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("studio.db");
+    let mut writer = Writer::open(&path).unwrap();
+    let estimate = Estimate {
+        allocated_bytes: 5,
+        footprint_bytes: 6,
+        footprint_low_bytes: 4,
+        footprint_high_bytes: 7,
+        grant_bytes: 8,
+        seconds_per_step: Some(0.5),
+        total_seconds: None,
+        basis: Basis::History { runs: 2 },
+        breakdown: Breakdown { weights: 6, ..Breakdown::default() },
+    };
+    let mut task = queued(1);
+    task.warnings = vec![Warning { code: "foreign-use".into(), zh: "占用".into(), en: "use".into() }];
+    task.estimate = Some(estimate);
+    task.adjustments = vec![Adjustment::HalveMicroBatch];
+    let measurement = Measurement {
+        key: "k".into(),
+        family: "f".into(),
+        device: "Card".into(),
+        peak_bytes: Some(6),
+        predicted_bytes: 5,
+        ran_out_of_memory: false,
+        seconds_per_step: Some(0.4),
+        predicted_seconds_per_step: None,
+    };
+    let measured = Change::Measured { task: task.id, at: at(1), measurement: measurement.clone() };
+    writer.commit(&[create(1), Change::Revise(Box::new(Revision::of(&task))), measured]).unwrap();
+
+    assert_eq!(writer.queued().unwrap(), [(task.id, Demand { devices: 1, memory: Some(8) })]);
+    let reader = Reader::open(&path).unwrap();
+    assert_eq!(reader.task(task.id).unwrap().unwrap().task, task);
+    assert_eq!(reader.measurements(10).unwrap(), [measurement]);
+}
+
+#[test]
+fn a_database_of_the_first_schema_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("studio.db");
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute_batch(include_str!("../src/migrations/0001_initial.sql")).unwrap();
+    let recipe = r#"{"kind":"fine_tune","model_name":"m","dataset_file":"/d.json","num_epochs":2}"#;
+    let state = r#"{"state":"queued","reason":{"position":1,"cause":{"code":"detecting"}}}"#;
+    raw.execute(
+        "INSERT INTO task VALUES (7, 1760000000, NULL, 'guest', 1760000000000, 60, ?1, '[]', 'queued', ?2,
+            '{\"percent\":0.0,\"epoch\":0.0,\"total_epochs\":0,\"step\":0,\"total_steps\":0,\"fetch\":null}', '[]', NULL)",
+        [recipe, state],
+    )
+    .unwrap();
+    raw.pragma_update(None, "user_version", 1).unwrap();
+    drop(raw);
+
+    let writer = Writer::open(&path).unwrap();
+    assert_eq!(writer.queued().unwrap(), [(queued(7).id, Demand { devices: 1, memory: None })]);
+    let task = Reader::open(&path).unwrap().task(queued(7).id).unwrap().unwrap().task;
+    let Recipe::FineTune(recipe) = &task.recipe else { panic!("{task:?}") };
+    assert_eq!((recipe.num_epochs, recipe.trainer, recipe.gradient_checkpointing), (2, None, true));
 }
