@@ -3,6 +3,7 @@
 //! Two sources: `metrics.jsonl`, which the built-in trainer writes and any program may write, and the log of programs
 //! that know nothing of us (Hugging Face's trainer, progress bars, `Epoch 2/3`).
 
+use std::collections::VecDeque;
 use std::io::BufRead;
 
 use domain::Progress;
@@ -10,8 +11,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 mod log;
+mod out_of_memory;
 mod points;
 
+pub use out_of_memory::out_of_memory;
 pub use points::{EvalPoint, MetricsPoints, TrainPoint, metrics_points};
 
 /// What one line changed.
@@ -21,9 +24,14 @@ pub enum Report {
     Progress,
     /// Training proper has begun, said once; the figures may have changed too.
     Begun,
-    /// The training says itself why it fails.
-    Error { code: String, message: String },
+    /// What the longest batch needs was measured before the first step; the figures have it too.
+    Probe { peak_bytes: u64, allocated_bytes: Option<u64>, seconds_per_step: Option<f64> },
+    /// The training says itself why it fails: in English, or in the user's language if there is no Chinese beside it.
+    Error { code: String, message: String, message_zh: Option<String> },
 }
+
+/// Steps whose median is the time of a step.
+const RECENT: usize = 15;
 
 /// Follows one attempt, line by line. Lines that mean nothing are skipped.
 #[derive(Debug, Clone, Default)]
@@ -36,19 +44,47 @@ pub struct ProgressReader {
     total_is_known: bool,
     /// As the log's last `Epoch x/y` has it.
     complete_epochs: Option<u32>,
+    /// Seconds of the last [`RECENT`] steps.
+    recent: VecDeque<f64>,
 }
 
 /// A line of metrics.jsonl; those without a known `event` are plain figures.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Event {
-    Fetch { bytes: u64, total_bytes: Option<u64> },
-    Start { total_steps: u64, total_epochs: u32, resumed_from_step: Option<u64> },
+    Fetch {
+        bytes: u64,
+        total_bytes: Option<u64>,
+    },
+    /// The trainer's environment is being installed; not every phase knows bytes.
+    Install {
+        bytes: Option<u64>,
+        total_bytes: Option<u64>,
+    },
+    Start {
+        total_steps: u64,
+        total_epochs: u32,
+        resumed_from_step: Option<u64>,
+    },
+    /// Unknown figures are null: `peak_bytes` where the system does not tell.
+    Probe {
+        peak_bytes: Option<u64>,
+        allocated_bytes: Option<u64>,
+        seconds_per_step: Option<f64>,
+    },
+    Memory {
+        peak_bytes: Option<u64>,
+        allocated_bytes: Option<u64>,
+    },
     Step(Map<String, Value>),
     Eval {},
     Checkpoint {},
     End {},
-    Error { code: String, message: String },
+    Error {
+        code: String,
+        message: String,
+        message_zh: Option<String>,
+    },
 }
 
 impl ProgressReader {
@@ -76,7 +112,12 @@ impl ProgressReader {
                 self.progress.fetch = Some((bytes, total_bytes));
                 Some(Report::Progress)
             }
+            Event::Install { bytes, total_bytes } => {
+                self.progress.fetch = bytes.map(|bytes| (bytes, total_bytes));
+                Some(Report::Progress)
+            }
             Event::Start { total_steps, total_epochs, resumed_from_step } => {
+                self.recent.clear();
                 self.has_metrics = true;
                 self.total_is_known = true;
                 self.progress = Progress {
@@ -89,13 +130,26 @@ impl ProgressReader {
                 self.update_percent();
                 Some(self.begin())
             }
+            Event::Probe { peak_bytes, allocated_bytes, seconds_per_step } => {
+                self.peaks(peak_bytes, allocated_bytes);
+                let seconds_per_step = seconds_per_step.filter(|seconds| is_duration(*seconds));
+                self.progress.seconds_per_step = seconds_per_step.or(self.progress.seconds_per_step);
+                Some(match peak_bytes {
+                    Some(peak_bytes) => Report::Probe { peak_bytes, allocated_bytes, seconds_per_step },
+                    None => Report::Progress,
+                })
+            }
+            Event::Memory { peak_bytes, allocated_bytes } => {
+                self.peaks(peak_bytes, allocated_bytes);
+                Some(Report::Progress)
+            }
             Event::Step(figures) => self.metrics_figures(&figures),
             Event::End {} => {
                 self.progress.percent = 100.0;
                 self.progress.fetch = None;
                 Some(Report::Progress)
             }
-            Event::Error { code, message } => Some(Report::Error { code, message }),
+            Event::Error { code, message, message_zh } => Some(Report::Error { code, message, message_zh }),
             Event::Eval {} | Event::Checkpoint {} => None,
         }
     }
@@ -169,11 +223,28 @@ impl ProgressReader {
         replace(&mut progress.grad_norm, number("grad_norm"));
         replace(&mut progress.tokens_per_second, number("tokens_per_second"));
         progress.memory_bytes = count("memory_bytes").filter(|bytes| *bytes > 0).or(progress.memory_bytes);
+        progress.device_bytes = count("device_bytes").or(progress.device_bytes);
         // A loss that is no number is not a small one: the last good figure would be a lie.
         if figures.contains_key("loss") {
             progress.loss = number("loss");
         }
         progress.fetch = None;
+        if let Some(seconds) = number("seconds").filter(|seconds| is_duration(*seconds)) {
+            if self.recent.len() == RECENT {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(seconds);
+            let mut sorted: Vec<f64> = self.recent.iter().copied().collect();
+            sorted.sort_by(f64::total_cmp);
+            self.progress.seconds_per_step = Some(sorted[sorted.len() / 2]);
+        }
+    }
+
+    /// A peak never falls.
+    fn peaks(&mut self, peak: Option<u64>, allocated: Option<u64>) {
+        let progress = &mut self.progress;
+        progress.peak_bytes = progress.peak_bytes.max(peak);
+        progress.peak_allocated_bytes = progress.peak_allocated_bytes.max(allocated);
     }
 
     fn begin(&mut self) -> Report {
@@ -196,6 +267,10 @@ impl ProgressReader {
         };
         self.progress.percent = (share * 100.0).clamp(0.0, 100.0);
     }
+}
+
+fn is_duration(seconds: f64) -> bool {
+    seconds > 0.0 && seconds.is_finite()
 }
 
 /// Lines of a reader without their ends, at most `limit` bytes each; longer ones and broken UTF-8 come out empty.
@@ -231,7 +306,12 @@ mod tests {
         assert_eq!(reader.metrics_line(start), Some(Report::Begun));
         assert_eq!(reader.progress().fetch, None);
 
-        let step = r#"{"event":"step","step":2,"epoch":0.5,"loss":1.25,"learning_rate":0.0001,"grad_norm":0.5,"tokens_per_second":900.5,"memory_bytes":4096}"#;
+        let probe = r#"{"event":"probe","peak_bytes":7000,"allocated_bytes":null,"seconds_per_step":0.5,"tokens":64}"#;
+        let report = Report::Probe { peak_bytes: 7000, allocated_bytes: None, seconds_per_step: Some(0.5) };
+        assert_eq!(reader.metrics_line(probe), Some(report));
+        assert_eq!(reader.progress().seconds_per_step, Some(0.5));
+
+        let step = r#"{"event":"step","step":2,"epoch":0.5,"loss":1.25,"learning_rate":0.0001,"grad_norm":0.5,"seconds":0.25,"tokens_per_second":900.5,"memory_bytes":4096,"device_bytes":512}"#;
         assert_eq!(reader.metrics_line(step), Some(Report::Progress));
         let expected = Progress {
             percent: 25.0,
@@ -244,6 +324,9 @@ mod tests {
             grad_norm: Some(0.5),
             tokens_per_second: Some(900.5),
             memory_bytes: Some(4096),
+            device_bytes: Some(512),
+            peak_bytes: Some(7000),
+            seconds_per_step: Some(0.25),
             ..Progress::default()
         };
         assert_eq!(reader.progress(), &expected);
@@ -254,12 +337,54 @@ mod tests {
         assert_eq!(reader.progress(), &expected);
 
         let error = r#"{"event":"error","code":"model-not-found","message":"there is no such model"}"#;
-        let report = Report::Error { code: "model-not-found".into(), message: "there is no such model".into() };
-        assert_eq!(reader.metrics_line(error), Some(report));
+        let report = |zh: Option<&str>| Report::Error {
+            code: "model-not-found".into(),
+            message: "there is no such model".into(),
+            message_zh: zh.map(String::from),
+        };
+        assert_eq!(reader.metrics_line(error), Some(report(None)));
+        let both = error.replace('}', r#","message_zh":"没有这个模型"}"#);
+        assert_eq!(reader.metrics_line(&both), Some(report(Some("没有这个模型"))));
+
+        let memory = r#"{"event":"memory","peak_bytes":9000,"allocated_bytes":8000}"#;
+        assert_eq!(reader.metrics_line(memory), Some(Report::Progress));
+        assert_eq!((reader.progress().peak_bytes, reader.progress().peak_allocated_bytes), (Some(9000), Some(8000)));
+        reader.metrics_line(r#"{"event":"memory","peak_bytes":1,"allocated_bytes":null}"#);
+        assert_eq!((reader.progress().peak_bytes, reader.progress().peak_allocated_bytes), (Some(9000), Some(8000)));
 
         let end = r#"{"event":"end","steps":8,"loss":0.5,"adapter":"/a"}"#;
         assert_eq!(reader.metrics_line(end), Some(Report::Progress));
         assert_eq!(reader.progress().percent, 100.0);
+    }
+
+    #[test]
+    fn an_installation_is_shown_like_a_download() {
+        let mut reader = ProgressReader::new();
+        let line = r#"{"event":"install","phase":"packages","bytes":10,"total_bytes":30}"#;
+        assert_eq!(reader.metrics_line(line), Some(Report::Progress));
+        assert_eq!(reader.progress().fetch, Some((10, Some(30))));
+        assert_eq!(reader.metrics_line(r#"{"event":"install","phase":"python"}"#), Some(Report::Progress));
+        assert_eq!(reader.progress().fetch, None);
+        assert!(!reader.begun());
+    }
+
+    #[test]
+    fn a_steps_time_is_the_median_of_the_recent_ones() {
+        let mut reader = ProgressReader::new();
+        let mut step = |step: u64, seconds: f64| {
+            reader.metrics_line(&format!(r#"{{"event":"step","step":{step},"seconds":{seconds}}}"#));
+            reader.progress().seconds_per_step
+        };
+        assert_eq!(step(1, 9.0), Some(9.0), "the first warms up");
+        assert_eq!(step(2, 0.0), Some(9.0), "no time is no figure");
+        step(3, 1.0);
+        assert_eq!(step(4, 1.5), Some(1.5));
+        assert_eq!((5..40).map(|number| step(number, 2.0)).last(), Some(Some(2.0)));
+        assert_eq!((40..48).map(|number| step(number, 3.0)).last(), Some(Some(3.0)));
+
+        let unknown = r#"{"event":"probe","peak_bytes":null,"allocated_bytes":null,"seconds_per_step":-1}"#;
+        assert_eq!(reader.metrics_line(unknown), Some(Report::Progress));
+        assert_eq!((reader.progress().peak_bytes, reader.progress().seconds_per_step), (None, Some(3.0)));
     }
 
     #[test]
