@@ -27,6 +27,11 @@ pub enum Change {
         task: TaskId,
         attempt: Attempt,
     },
+    /// The attempt holds more or less than was promised at its start.
+    Regrant {
+        task: TaskId,
+        attempt: Attempt,
+    },
     EndAttempt {
         task: TaskId,
         number: u32,
@@ -255,6 +260,12 @@ fn apply(connection: &Connection, change: &Change) -> Result<Option<u64>> {
             connection
                 .prepare_cached("INSERT INTO attempt (task, number, attempt) VALUES (?, ?, ?)")?
                 .execute(params![task.number as i64, attempt.number, rows::to_json(attempt)])?;
+            Ok(None)
+        }
+        Change::Regrant { task, attempt } => {
+            connection
+                .prepare_cached("UPDATE attempt SET attempt = ? WHERE task = ? AND number = ?")?
+                .execute(params![rows::to_json(attempt), task.number as i64, attempt.number])?;
             Ok(None)
         }
         Change::EndAttempt { task, number, at } => {
