@@ -1,6 +1,7 @@
 //! `cargo xtask <job>`: the only script runner of this repository.
 
 mod bench;
+mod fake;
 mod run;
 mod test;
 mod tidy;
@@ -16,6 +17,8 @@ enum Job {
     Test(test::Test),
     /// Measure what the studio promises: startup submit dispatch memory api trainer
     Bench(bench::Bench),
+    /// Run the studio, or a command, on GPUs that are not there
+    Fake(fake::Fake),
     /// Check what no compiler checks
     Tidy,
     /// Rewrite openapi.json from the routes
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let succeeded = match Job::parse() {
         Job::Test(options) => test::run(&options),
         Job::Bench(options) => bench::run(&options),
+        Job::Fake(options) => fake::run(&options),
         Job::Tidy => {
             let report = tidy::check(&root());
             report.print();

@@ -68,7 +68,8 @@ fn create(task: Task, log: Vec<String>) -> Change {
 
 fn queued(number: u64) -> Task {
     let argv = ["sleep", "100000"].map(String::from).to_vec();
-    let recipe = Recipe::Command(Command { argv, cwd: "/".into(), env: Default::default() });
+    let recipe =
+        Recipe::Command(Command { argv, cwd: "/".into(), env: Default::default(), memory_bytes: None, gpus: 1 });
     task(number, recipe, TaskState::Queued { reason: waiting() })
 }
 
@@ -82,6 +83,8 @@ fn task(number: u64, recipe: Recipe, state: TaskState) -> Task {
         time_limit: 6 * 3600,
         recipe,
         warnings: Vec::new(),
+        estimate: None,
+        adjustments: Vec::new(),
         state,
     }
 }
