@@ -62,7 +62,6 @@ not_supported! {
     nvmlDeviceGetSupportedGraphicsClocks
     nvmlDeviceGetSupportedMemoryClocks
     nvmlDeviceGetTemperatureThreshold
-    nvmlDeviceGetTemperatureV
     nvmlDeviceGetTopologyCommonAncestor
     nvmlDeviceGetTotalEnergyConsumption
     nvmlDeviceGetViolationStatus

@@ -1,6 +1,6 @@
 //! What is measured: memory, load, heat, power, clocks, errors.
 
-use std::ffi::{c_uint, c_ulonglong};
+use std::ffi::{c_int, c_uint, c_ulonglong};
 
 use nvml_wrapper_sys::bindings as sys;
 
@@ -64,10 +64,16 @@ exports! {
         }
     }
     fn nvmlDeviceGetTemperature(device: Handle, sensor: c_uint, celsius: Out<c_uint>) {
-        if sensor != sys::nvmlTemperatureSensors_enum_NVML_TEMPERATURE_GPU {
-            return Err(Code::INVALID_ARGUMENT);
+        Ok(celsius.set(temperature(device, sensor)?)?)
+    }
+    fn nvmlDeviceGetTemperatureV(device: Handle, celsius: Out<sys::nvmlTemperature_t>) {
+        const VERSION: c_uint = size_of::<sys::nvmlTemperature_t>() as c_uint | 1 << 24;
+        let asked = celsius.get()?;
+        if asked.version != VERSION {
+            return Err(Code::ARGUMENT_VERSION_MISMATCH);
         }
-        Ok(celsius.set(device.gpu()?.temperature)?)
+        let temperature = temperature(device, asked.sensorType)? as c_int;
+        Ok(celsius.set(sys::nvmlTemperature_t { temperature, ..asked })?)
     }
     fn nvmlDeviceGetFanSpeed(device: Handle, percent: Out<c_uint>) { fan(device, percent) }
     fn nvmlDeviceGetFanSpeed_v2(device: Handle, _fan: c_uint, percent: Out<c_uint>) { fan(device, percent) }
@@ -151,6 +157,13 @@ exports! {
         uncorrected.set(c_uint::try_from(ecc.uncorrected).unwrap_or(c_uint::MAX))?;
         pending.set(c_uint::from(ecc.remap_pending))?;
         Ok(failed.set(c_uint::from(ecc.remap_failed))?)
+    }
+}
+
+fn temperature(device: Handle, sensor: c_uint) -> Result<u32> {
+    match sensor {
+        sys::nvmlTemperatureSensors_enum_NVML_TEMPERATURE_GPU => Ok(device.gpu()?.temperature),
+        _ => Err(Code::INVALID_ARGUMENT),
     }
 }
 
