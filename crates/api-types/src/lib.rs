@@ -3,12 +3,16 @@
 //! Sizes are bytes, durations seconds, times ISO 8601 in UTC; what is unknown is `null`.
 //! The first generation's shapes are the server's own business (`server::studio_api`).
 
+mod device;
 mod error;
+mod estimate;
 mod event;
 mod request;
 mod view;
 
+pub use device::*;
 pub use error::ErrorBody;
+pub use estimate::*;
 pub use event::{DeviceEvent, LogChunk, ProgressEvent, QueueEntry, QueueEvent, RemovedEvent};
-pub use request::{CommandRequest, FineTuneRequest, PasteDataset, SubmitTask};
+pub use request::{CommandRequest, FineTuneRequest, LoraTargets, PasteDataset, SubmitTask};
 pub use view::*;

@@ -19,10 +19,14 @@ pub struct SubmitTask {
     /// Accept the task but keep it out of the queue until it is released.
     #[serde(default)]
     pub hold: bool,
+    /// If the fine-tune does not fit this machine's GPUs, take the nearest configuration that does; a warning of the
+    /// task then says what was changed.
+    #[serde(default)]
+    pub fit: bool,
 }
 
-/// A LoRA fine-tune; what is left out gets the default of the field.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+/// A fine-tune; what is left out gets the default of the field.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FineTuneRequest {
     /// A folder, a name from `/api/v1/models`, or a hub id.
@@ -32,6 +36,15 @@ pub struct FineTuneRequest {
     /// A name from `/api/v1/presets` that fills what is left out below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
+    /// `builtin` or `peft`; left out: the one that suits model and machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trainer: Option<String>,
+    /// `lora` or `full`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// `sft` or `dpo`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub num_epochs: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,10 +57,25 @@ pub struct FineTuneRequest {
     pub max_length: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_in_8bit: Option<bool>,
+    /// Goes before `load_in_8bit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_in_4bit: Option<bool>,
+    /// After an out-of-memory the next attempt may quantise the base further than was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_quantization: Option<bool>,
+    /// Recompute activations instead of keeping them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient_checkpointing: Option<bool>,
+    /// `hf`, `fused` or `chunked`; left out: the trainer's own choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora_rank: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora_alpha: Option<f64>,
+    /// Projections that get an adapter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora_targets: Option<LoraTargets>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_ratio: Option<f64>,
     /// `cosine`, `linear` or `constant`.
@@ -63,6 +91,21 @@ pub struct FineTuneRequest {
     pub validation_split: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_every_steps: Option<u64>,
+    /// GPUs that train together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<u32>,
+    /// `ddp` or `fsdp`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallelism: Option<String>,
+}
+
+/// Names of projections such as `q_proj`, or a word for a usual set of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum LoraTargets {
+    /// `all` or `qv`.
+    Word(String),
+    Names(Vec<String>),
 }
 
 /// Any program as a task; never goes through a shell.
@@ -75,6 +118,12 @@ pub struct CommandRequest {
     pub cwd: String,
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Device memory that it needs on each GPU; left out: unknown, so it gets GPUs to itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// GPUs that it needs at once; left out: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<u32>,
 }
 
 /// Body of `POST /api/v1/datasets/paste`.

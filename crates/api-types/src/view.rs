@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::{AlternativeView, EstimateView};
+
 /// A text in both first languages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Message {
@@ -21,7 +23,7 @@ pub struct TaskView {
     pub started_at: Option<String>,
     pub completed_at: Option<String>,
     pub time_limit_seconds: u64,
-    /// `builtin` or `command`.
+    /// `builtin`, `peft` or `command`.
     pub trainer: String,
     /// The model of a fine-tune, the program of a command.
     pub model_name: String,
@@ -35,11 +37,27 @@ pub struct TaskView {
     pub wait: Option<WaitView>,
     /// Present exactly when it failed.
     pub failure: Option<Message>,
+    /// Of a command that failed with an exit code of its own.
+    pub exit_code: Option<i32>,
     /// Present while an attempt runs.
     pub attempt: Option<AttemptView>,
+    /// What it is expected to need, as last adjusted or measured; `null` where nothing is known.
+    pub estimate: Option<EstimateView>,
+    /// Made after attempts that ran out of memory, in this order: `halve_micro_batch`, `gradient_checkpointing`,
+    /// `load8bit`, `load4bit`.
+    pub adjustments: Vec<String>,
     pub warnings: Vec<Message>,
     /// An adapter can be downloaded.
     pub downloadable: bool,
+}
+
+/// Answer of `POST /api/v1/tasks`: the task, and what would fit where it does not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CreatedTask {
+    #[serde(flatten)]
+    pub task: TaskView,
+    /// The nearest configurations that fit this machine, the least change first; empty where the task itself fits.
+    pub alternatives: Vec<AlternativeView>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -54,7 +72,16 @@ pub struct ProgressView {
     pub learning_rate: Option<f64>,
     pub grad_norm: Option<f64>,
     pub tokens_per_second: Option<f64>,
+    /// Host memory that the training holds now.
     pub memory_bytes: Option<u64>,
+    /// Device memory that it holds now, as the trainer knows it.
+    pub device_bytes: Option<u64>,
+    /// The most that it ever held where its grant is: device, or host on the CPU.
+    pub peak_bytes: Option<u64>,
+    /// The most that its allocator had handed out.
+    pub peak_allocated_bytes: Option<u64>,
+    /// Of one optimizer step.
+    pub seconds_per_step: Option<f64>,
     /// Set while the model is being fetched.
     pub fetch: Option<FetchView>,
 }
@@ -65,16 +92,36 @@ pub struct FetchView {
     pub total_bytes: Option<u64>,
 }
 
+/// Why a queued task is not running now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WaitView {
-    /// `devices_busy`, `no_usable_device`, `detecting`.
+    /// `devices_busy`, `no_usable_device`, `detecting`, `device_memory`, `whole_device`, `foreign_use`, `too_large`,
+    /// `too_many_devices`, `trial_failed` or `behind`.
     pub code: String,
     /// 1 for the task that starts next.
     pub position: u32,
-    /// A running task this one waits for.
+    /// A task this one waits for.
     pub running: Option<String>,
+    /// The device that comes nearest, as people call it.
+    pub device: Option<String>,
+    /// On each GPU.
+    pub needed_bytes: Option<u64>,
+    /// Free on `device` and not promised to anybody.
+    pub free_bytes: Option<u64>,
+    /// Who has the memory of `device`, the largest first.
+    pub holders: Vec<HolderView>,
     pub zh: String,
     pub en: String,
+}
+
+/// Who holds memory of a device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HolderView {
+    /// `null`: the driver does not say who, or it is the grant of `task_id`.
+    pub pid: Option<u32>,
+    pub name: Option<String>,
+    pub bytes: Option<u64>,
+    pub task_id: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -82,7 +129,17 @@ pub struct AttemptView {
     pub number: u32,
     /// UUIDs of the granted devices.
     pub devices: Vec<String>,
+    pub grants: Vec<GrantView>,
     pub pid: Option<u32>,
+}
+
+/// What an attempt was promised on one device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GrantView {
+    /// UUID.
+    pub device: String,
+    /// `null`: the whole device.
+    pub bytes: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -133,56 +190,6 @@ pub struct EvalPoint {
 pub struct Metrics {
     pub train: Vec<MetricPoint>,
     pub eval: Vec<EvalPoint>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct DeviceView {
-    /// UUID.
-    pub id: String,
-    /// `nvidia`, `simulated` or `cpu`.
-    pub kind: String,
-    pub index: u32,
-    pub name: String,
-    pub memory: Option<MemoryView>,
-    pub utilisation_percent: Option<u32>,
-    pub temperature_celsius: Option<u32>,
-    pub power_watts: Option<f64>,
-    pub processes: Vec<ProcessView>,
-    /// Why nothing may be placed here, if so.
-    pub unusable: Option<Message>,
-    /// The task that holds it.
-    pub task_id: Option<String>,
-}
-
-/// Bytes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct MemoryView {
-    pub total: u64,
-    pub reserved: Option<u64>,
-    pub used: u64,
-    pub free: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct ProcessView {
-    pub pid: u32,
-    pub name: Option<String>,
-    pub user: Option<String>,
-    pub bytes: Option<u64>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Devices {
-    /// Detection has not finished for the first time; the rest is empty then.
-    pub detecting: bool,
-    /// Seconds since the readings were taken.
-    pub age_seconds: f64,
-    pub devices: Vec<DeviceView>,
-    /// True when the GPUs are made up (`SAGE_GPU_MOCK_COUNT`).
-    pub simulated: bool,
-    /// The sentence for the banner, the same as `GET /api/system/gpu-info` answers.
-    pub recommendation: String,
-    pub findings: Vec<Message>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
