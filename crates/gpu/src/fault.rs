@@ -1,9 +1,12 @@
 //! The driver's errors in words, with what to do next.
 
-use domain::Finding;
+use std::time::Duration;
+
+use domain::{Device, Finding};
 use nvml_wrapper::error::NvmlError;
 
 use crate::backend::finding;
+use crate::card::Vendor;
 
 /// Why the driver could not be asked at all.
 pub(crate) fn detection(error: &NvmlError) -> Finding {
@@ -74,4 +77,95 @@ pub(crate) fn device(error: &NvmlError) -> Finding {
             ),
         ),
     }
+}
+
+/// The memory of a GPU that otherwise answers.
+pub(crate) fn memory_unknown(error: &NvmlError) -> Finding {
+    finding(
+        "gpu-memory-unknown",
+        format!("驱动不提供该 GPU 的显存用量（{error}），因此不会分配任务。请更新驱动；在 WSL 中请运行 wsl --update。"),
+        format!(
+            "the driver does not tell this GPU's memory ({error}), so no task is placed on it. Update the driver; on \
+             WSL, run wsl --update."
+        ),
+    )
+}
+
+pub(crate) fn mig_without_instances() -> Finding {
+    finding(
+        "mig-without-instances",
+        "GPU 已启用 MIG，但没有可用的实例。请用 nvidia-smi mig -cgi … -C 创建实例，或用 nvidia-smi -mig 0 关闭 MIG。",
+        "MIG is on but the GPU has no instances. Create some with nvidia-smi mig -cgi … -C, or switch MIG off with \
+         nvidia-smi -mig 0.",
+    )
+}
+
+/// Asked and silent for that long. `None`: the drivers as a whole, before any device was found.
+pub(crate) fn not_answering(age: Duration, vendor: Option<Vendor>) -> Finding {
+    let seconds = age.as_secs();
+    let (look_zh, look_en) = match vendor {
+        Some(Vendor::Amd | Vendor::Intel) => ("请用 dmesg 查看内核日志", "Look into the kernel log with dmesg"),
+        Some(Vendor::Nvidia) | None => ("请运行 nvidia-smi 检查", "Run nvidia-smi to check"),
+    };
+    let (what_zh, what_en) = match vendor {
+        Some(_) => ("显示的是当时的数据", "the figures are from then"),
+        None => ("尚不知道有哪些 GPU", "it is not known yet which GPUs there are"),
+    };
+    finding(
+        "gpu-not-answering",
+        format!(
+            "GPU 驱动已有 {seconds} 秒没有应答，{what_zh}。{look_zh}；若同样无响应，请结束使用该 GPU 的程序或重启机器。\
+             恢复应答后会自动继续使用。"
+        ),
+        format!(
+            "the GPU driver has not answered for {seconds} s; {what_en}. {look_en}; if it hangs too, end the programs \
+             that use the GPU or restart the machine. It is used again as soon as it answers."
+        ),
+    )
+}
+
+/// The process that reads the GPUs is gone; `how` it ended.
+pub(crate) fn worker_died(how: &str) -> Finding {
+    finding(
+        "gpu-worker-died",
+        format!(
+            "读取 GPU 的进程意外结束（{how}），将自动重启。若反复出现，请更新或重新安装驱动（WSL 中请运行 wsl --update），\
+             或设置 SAGE_DISABLE_NVML=1 并重启以使用 CPU。"
+        ),
+        format!(
+            "the process that reads the GPUs ended unexpectedly ({how}) and is started again. If that repeats, update \
+             or reinstall the driver (on WSL, run wsl --update), or set SAGE_DISABLE_NVML=1 and restart to use the CPU."
+        ),
+    )
+}
+
+/// Instead of a card that never told who it is.
+pub(crate) fn unnamed() -> Finding {
+    finding("gpu-unreadable", "尚未读取到该 GPU。", "the GPU has not been read yet.")
+}
+
+pub(crate) fn row_remap_pending(Device { name, id, .. }: &Device) -> Finding {
+    finding(
+        "gpu-row-remap-pending",
+        format!(
+            "{name}（{id}）的部分显存出错，等待替换。GPU 仍可使用；请在空闲时运行 sudo nvidia-smi --gpu-reset 或重启机器。"
+        ),
+        format!(
+            "{name} ({id}) has bad memory that waits to be replaced. It can still be used; when it is idle, run sudo \
+             nvidia-smi --gpu-reset or restart the machine."
+        ),
+    )
+}
+
+pub(crate) fn vgpu(Device { name, id, .. }: &Device) -> Finding {
+    finding(
+        "gpu-is-virtual",
+        format!(
+            "{name}（{id}）是虚拟 GPU（vGPU）：算力与其他虚拟机共享，部分数据可能缺失。若无法使用，请向管理员确认许可证。"
+        ),
+        format!(
+            "{name} ({id}) is a virtual GPU (vGPU): its processors are shared with other machines and some figures may \
+             be missing. If it cannot be used, ask the administrator about the licence."
+        ),
+    )
 }

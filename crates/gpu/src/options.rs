@@ -1,10 +1,18 @@
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
 
 const DEFAULT_MOCK_MEMORY_GB: f64 = 24.0;
+/// A healthy driver answers in milliseconds; one that wakes a sleeping GPU may need a second.
+const DEADLINE: Duration = Duration::from_secs(2);
 const MOST_MOCKS: u32 = 64;
 
-/// What to look for. The default looks for real GPUs.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// What to look for, and what to recognise on it. The default looks for real GPUs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Options {
     /// So many simulated GPUs in place of whatever the machine has; `None` or 0: none.
     pub mock_count: Option<u32>,
@@ -14,6 +22,22 @@ pub struct Options {
     pub disable_nvml: bool,
     /// The NVIDIA library to load; `None`: where the system's loader finds `libnvidia-ml.so.1`.
     pub nvml_library: Option<PathBuf>,
+    /// `$SAGE_HOME` of the studio whose tasks count as ours; `None`: every process is foreign.
+    pub home: Option<PathBuf>,
+    /// Inference services that somebody registered; they come before those known by their command line.
+    pub services: Vec<Service>,
+    /// How long a sweep may take before it goes on without the devices that are still silent; `None`: 2 s.
+    pub deadline: Option<Duration>,
+    /// The folder that holds `sys` and `proc`; `None`: `/`.
+    pub root: Option<PathBuf>,
+}
+
+/// An inference service that shares the GPUs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    pub name: String,
+    /// Part of the command line of its processes.
+    pub command_contains: String,
 }
 
 /// A variable of the environment that means nothing.
@@ -57,7 +81,16 @@ impl Options {
             Some("1" | "true" | "yes" | "on") => true,
             Some(value) => return Err(invalid(disable, value, "1 or 0")),
         };
-        Ok(Options { mock_count, mock_memory_gb, disable_nvml, nvml_library: None })
+        Ok(Options { mock_count, mock_memory_gb, disable_nvml, ..Options::default() })
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline.unwrap_or(DEADLINE)
+    }
+
+    /// `root/sys/class/drm` for `sys/class/drm`.
+    pub(crate) fn path(&self, below_root: &str) -> PathBuf {
+        self.root.as_deref().unwrap_or(Path::new("/")).join(below_root)
     }
 
     /// Number and memory in bytes of the simulated GPUs, if there shall be some.

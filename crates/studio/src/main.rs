@@ -9,12 +9,18 @@ mod help;
 mod output;
 mod text;
 
-use std::process::ExitCode;
+use std::{ffi::OsStr, process::ExitCode};
 
 fn main() -> ExitCode {
-    // One supervisor lives beside every training: it must stay small, so nothing else comes before it.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == "supervise") {
-        return runner::supervise();
+    // The studio's own processes, which nobody types: they must stay small, so nothing else comes before them.
+    match std::env::args_os().nth(1).as_deref().and_then(OsStr::to_str) {
+        // Beside every training.
+        Some("supervise") => return runner::supervise(),
+        // Calls the GPU drivers, which may hang.
+        Some("gpu-worker") => return gpu::worker_main(),
+        // Allocates memory on a GPU to see whether it is there.
+        Some("gpu-trial") => return gpu::trial_main(std::env::args().skip(2)),
+        _ => {}
     }
     let cli = cli::parse();
     match commands::run(cli) {
