@@ -234,7 +234,13 @@ fn held(holders: &[MemoryHolder], language: Language) -> String {
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Failure {
     /// The training said itself what is wrong (bad data, model not found, loss not a number, …).
-    Reported { error_code: String, message: String },
+    Reported {
+        error_code: String,
+        message: String,
+        /// The same in Chinese, where the training says it so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message_zh: Option<String>,
+    },
     /// Ended with this exit code and said nothing we understand; `last_line` is the end of its log.
     ExitCode { exit_code: i32, last_line: Option<String> },
     /// Ended by this signal, which nobody here sent.
@@ -278,6 +284,7 @@ impl Failure {
     pub fn sentence(&self, language: Language) -> String {
         let zh = language == Language::Zh;
         match self {
+            Failure::Reported { message_zh: Some(message), .. } if zh => message.clone(),
             Failure::Reported { message, .. } => message.clone(),
             Failure::ExitCode { exit_code, last_line } => {
                 let line = last_line.as_deref().unwrap_or(if zh { "（日志为空）" } else { "(the log is empty)" });

@@ -1,9 +1,11 @@
 //! Acts on what was committed: launches, stops, removes. Everything here may be done twice without harm.
 
-use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, fs, io, path::Path, sync::Arc, time::Duration};
 
-use domain::{Attempt, Failure, Home, Recipe, StateKind, Task, TaskId};
+use domain::{Attempt, DeviceGrant, Failure, Home, Reading, Recipe, StateKind, Task, TaskId, WaitCause};
+use gpu::TrialError;
 use runner::{LaunchSpec, Launcher};
+use store::Reader;
 
 use crate::{
     Options, Settings,
@@ -13,6 +15,11 @@ use crate::{
     watch::{self, Watched},
 };
 
+/// A driver that takes longer than this over an allocation is not one to train on.
+const TRIAL_DEADLINE: Duration = Duration::from_secs(30);
+/// What is tried for a task that gets a whole device: enough to see that the device works.
+const TRIAL_OF_WHOLE: u64 = 256 << 20;
+
 /// Cheap to clone: each launch takes one along to a thread of its own.
 #[derive(Clone)]
 pub struct Executor {
@@ -20,18 +27,22 @@ pub struct Executor {
     sage: Arc<Path>,
     settings: Settings,
     launcher: Arc<Launcher>,
+    trial: Arc<[OsString]>,
+    reader: Arc<Reader>,
     outbox: Outbox,
     runtime: tokio::runtime::Handle,
 }
 
 impl Executor {
-    pub fn new(options: &Options, outbox: Outbox, runtime: tokio::runtime::Handle) -> Executor {
+    pub fn new(options: &Options, reader: Arc<Reader>, outbox: Outbox, runtime: tokio::runtime::Handle) -> Executor {
         let supervise = vec![options.sage.clone().into_os_string(), "supervise".into()];
         Executor {
             home: options.home.clone(),
             sage: options.sage.as_path().into(),
             settings: options.settings.clone(),
             launcher: Arc::new(Launcher::new(supervise)),
+            trial: [options.sage.clone().into_os_string(), "gpu-trial".into()].into(),
+            reader,
             outbox,
             runtime,
         }
@@ -60,7 +71,7 @@ impl Executor {
 
     /// After a restart: an attempt that was decided on is launched unless it was already, and watched in any case.
     pub fn adopt(&self, running: &RunningTask) {
-        let RunningTask { task, attempt, removed } = running;
+        let RunningTask { task, attempt, removed, .. } = running;
         let stopping = task.state.kind() == StateKind::Cancelled;
         match runner::observe(&self.home.attempt(task.id, attempt.number)) {
             Ok(runner::Observed::NotStarted) if stopping => {
@@ -82,6 +93,9 @@ impl Executor {
     fn launch(&self, task: &Task, attempt: &Attempt) {
         let (executor, task, attempt) = (self.clone(), task.clone(), attempt.clone());
         self.runtime.spawn_blocking(move || {
+            if let Some(refused) = executor.try_memory(task.id, &attempt) {
+                return executor.report(task.id, attempt.number, refused);
+            }
             if let Err(message) = executor.try_launch(&task, &attempt) {
                 tracing::error!("could not launch {}: {message}", task.id);
                 // Whether a supervisor had taken it is unknown; this makes sure that it never starts.
@@ -90,6 +104,28 @@ impl Executor {
                 executor.report(task.id, attempt.number, Fact::Ended(outcome));
             }
         });
+    }
+
+    /// Allocates what was granted and gives it back at once: what a reading cannot promise. The reason if it failed.
+    fn try_memory(&self, task: TaskId, attempt: &Attempt) -> Option<Fact> {
+        attempt.grant.devices.iter().find_map(|granted| {
+            let bytes = granted.bytes.unwrap_or(TRIAL_OF_WHOLE);
+            let devices = self.outbox.view.devices();
+            let reading = devices.as_ref().and_then(|devices| devices.inventory.get(&granted.device));
+            let free = reading.and_then(|reading| reading.memory).map(|memory| memory.free);
+            let trial = gpu::Trial {
+                command: &self.trial,
+                device: &granted.device,
+                bytes,
+                free_before: free,
+                task: Some((task, self.home.root())),
+                deadline: TRIAL_DEADLINE,
+            };
+            let error = gpu::trial(&trial).err()?;
+            tracing::warn!("trial allocation on {}: {error}", granted.device);
+            let cause = explain_trial(granted, reading, bytes, &error);
+            Some(Fact::Refused { device: granted.device.clone(), cause })
+        })
     }
 
     fn try_launch(&self, task: &Task, attempt: &Attempt) -> Result<(), String> {
@@ -115,19 +151,13 @@ impl Executor {
     }
 
     fn watch(&self, task: &Task, attempt: &Attempt, adopted: bool) {
-        let (fine_tune, program) = match &task.recipe {
-            Recipe::FineTune(_) => (true, self.sage.display().to_string()),
-            Recipe::Command(command) => (false, command.argv[0].clone()),
+        let program = match &task.recipe {
+            Recipe::FineTune(_) => self.sage.display().to_string(),
+            Recipe::Command(command) => command.argv[0].clone(),
         };
-        let watched = Watched {
-            task: task.id,
-            attempt: attempt.number,
-            fine_tune,
-            program,
-            time_limit: task.time_limit,
-            adopted,
-        };
-        self.runtime.spawn(watch::watch(watched, self.home.clone(), self.outbox.clone()));
+        let device = attempt.grant.devices.first().map(|granted| granted.device.clone());
+        let watched = Watched { task: task.clone(), attempt: attempt.number, device, program, adopted };
+        self.runtime.spawn(watch::watch(watched, self.home.clone(), self.reader.clone(), self.outbox.clone()));
     }
 
     fn stop(&self, id: TaskId, attempt: u32, now: bool) {
@@ -141,4 +171,13 @@ impl Executor {
     fn report(&self, task: TaskId, attempt: u32, fact: Fact) {
         self.outbox.send(Message::Report(Report { task, attempt, fact }));
     }
+}
+
+fn explain_trial(granted: &DeviceGrant, reading: Option<&Reading>, needed: u64, error: &TrialError) -> WaitCause {
+    let device = reading.map_or(granted.device.0.clone(), |reading| format!("GPU {}", reading.device.index));
+    let free = match error {
+        TrialError::NotEnough { free, .. } => Some(*free),
+        _ => None,
+    };
+    WaitCause::TrialFailed { device, needed, free, holder: None, message: error.to_string() }
 }

@@ -1,11 +1,12 @@
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use domain::{Home, Recipe, TaskId, Warning};
+use domain::{Estimate, Home, Recipe, TaskId, Warning};
 use store::{Filter, Reader};
 use tokio::sync::{broadcast, oneshot};
 
 use crate::{
     EngineError, Event, Options, Settings, TaskSnapshot, View,
+    detection::Detection,
     message::{Command, Message, Outbox, Reply},
 };
 
@@ -19,7 +20,7 @@ struct Shared {
     outbox: Outbox,
     reader: Arc<Reader>,
     options: Options,
-    detection: Mutex<gpu::Worker>,
+    detection: Detection,
 }
 
 /// A task to be: its recipe must have been validated.
@@ -32,6 +33,8 @@ pub struct Submission {
     /// Keep it out of the queue until it is released.
     pub hold: bool,
     pub warnings: Vec<Warning>,
+    /// `None`: a fine-tune of unknown need gets a device to itself.
+    pub estimate: Option<Estimate>,
 }
 
 #[derive(Debug, Clone)]
@@ -42,8 +45,8 @@ pub struct Submitted {
 }
 
 impl Handle {
-    pub(crate) fn new(outbox: Outbox, reader: Arc<Reader>, options: Options, detection: gpu::Worker) -> Handle {
-        Handle { shared: Arc::new(Shared { outbox, reader, options, detection: Mutex::new(detection) }) }
+    pub(crate) fn new(outbox: Outbox, reader: Arc<Reader>, options: Options, detection: Detection) -> Handle {
+        Handle { shared: Arc::new(Shared { outbox, reader, options, detection }) }
     }
 
     /// Durable when it returns. The task then waits or is being launched.
@@ -98,7 +101,7 @@ impl Handle {
 
     /// Takes new readings soon instead of at the next interval.
     pub fn refresh_devices(&self) {
-        self.shared.detection.lock().expect("refreshing does not panic").refresh();
+        self.shared.detection.refresh();
     }
 
     /// Ends the loop after what it was told so far. Trainings go on.

@@ -6,18 +6,22 @@
 //! training, told by pidfd and inotify, into messages.
 
 mod clock;
+mod detection;
+mod devices;
 mod event;
 mod execute;
 mod handle;
 mod lines;
 mod machine;
 mod message;
+mod needs;
 mod options;
+mod refusals;
 mod turn;
 mod view;
 mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
@@ -25,9 +29,6 @@ pub use event::Event;
 pub use handle::{Handle, Submission, Submitted};
 pub use options::{Options, Settings};
 pub use view::{DeviceStatus, TaskSnapshot, View, Waits};
-
-/// How often real GPUs are measured.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -60,11 +61,11 @@ pub fn start(options: Options) -> Result<Handle, EngineError> {
     let outbox = message::Outbox { messages: sender, view: view.clone(), events: events.clone() };
     let detection = {
         let outbox = outbox.clone();
-        let gpus = options.gpu.clone();
         let report = move |inventory| outbox.send(message::Message::Inventory(Arc::new(inventory)));
-        gpu::Worker::start(move || gpu::detect(&gpus), SWEEP_EVERY, report).expect("a thread can be spawned")
+        detection::Detection::start(&options.sage, options.gpu.clone(), report).expect("a thread can be spawned")
     };
-    let machine = machine::Machine::load(&options, writer, outbox.clone(), tokio::runtime::Handle::current())?;
+    let runtime = tokio::runtime::Handle::current();
+    let machine = machine::Machine::load(&options, writer, reader.clone(), outbox.clone(), detection.clone(), runtime)?;
     std::thread::Builder::new()
         .name("engine".into())
         .spawn(move || machine.run(inbox))

@@ -6,18 +6,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{Attempt, DeviceId, Grant, Inventory, StateKind, Task, TaskId, TaskState, WaitCause, WaitReason};
+use domain::{
+    Attempt, Demand, DeviceId, Failure, Grant, Inventory, StateKind, Task, TaskId, TaskState, WaitCause, WaitReason,
+};
 use jiff::Timestamp;
-use store::{Change, TaskRecord, Transition, Writer};
+use scheduler::Waiting;
+use store::{Change, Reader, TaskRecord, Transition, Writer};
 
 use crate::{
-    EngineError, Event, Options, Settings, Submission, Submitted,
+    EngineError, Event, Options, Settings,
     clock::stamped,
+    detection::Detection,
+    devices,
     execute::Executor,
-    message::{Command, Fact, Message, Outbox, Outcome, Reply, Report},
-    turn::{Announcement, Answer, Created, Effect, Turn},
+    message::{Message, Outbox},
+    refusals::Refusals,
+    turn::{Answer, Created, Effect, Turn},
     view::{DeviceStatus, Live, Waits},
 };
+
+mod commands;
+mod reports;
 
 /// Messages handled, and made durable, in one go.
 const BATCH: usize = 512;
@@ -31,9 +40,11 @@ pub struct Machine {
     store: Writer,
     outbox: Outbox,
     executor: Executor,
+    detection: Detection,
     inventory: Option<Arc<Inventory>>,
     /// Sorted by creation.
-    queue: Vec<TaskId>,
+    queue: Vec<Waiting>,
+    refusals: Refusals,
     /// Attempts of which a process may live: each holds its grant, also while it is being stopped.
     running: BTreeMap<TaskId, RunningTask>,
     next_number: u64,
@@ -49,6 +60,16 @@ pub struct RunningTask {
     pub task: Task,
     pub attempt: Attempt,
     pub removed: bool,
+    /// It is being stopped for this, which then is how it failed.
+    pub broken: Option<Failure>,
+    /// Programs (by pid) about whose memory it was warned already.
+    pub blamed: Vec<Option<u32>>,
+}
+
+impl RunningTask {
+    fn new(task: Task, attempt: Attempt, removed: bool) -> RunningTask {
+        RunningTask { task, attempt, removed, broken: None, blamed: Vec::new() }
+    }
 }
 
 impl Machine {
@@ -56,17 +77,21 @@ impl Machine {
     pub fn load(
         options: &Options,
         store: Writer,
+        reader: Arc<Reader>,
         outbox: Outbox,
+        detection: Detection,
         runtime: tokio::runtime::Handle,
     ) -> Result<Machine, EngineError> {
         let mut machine = Machine {
             settings: options.settings.clone(),
             next_number: 0,
-            executor: Executor::new(options, outbox.clone(), runtime),
+            executor: Executor::new(options, reader, outbox.clone(), runtime),
             store,
             outbox,
+            detection,
             inventory: None,
             queue: Vec::new(),
+            refusals: Refusals::default(),
             running: BTreeMap::new(),
             deferred: Vec::new(),
             retry_at: None,
@@ -82,14 +107,15 @@ impl Machine {
     /// Makes memory say what the store says.
     fn reload(&mut self) -> Result<(), EngineError> {
         self.next_number = self.store.last_number()? + 1;
-        self.queue = self.store.queued()?;
+        let waiting = |(task, demand)| Waiting { task, demand, refused: Vec::new() };
+        self.queue = self.store.queued()?.into_iter().map(waiting).collect();
         self.running.clear();
         for live in self.store.live_attempts()? {
             let TaskRecord { task, progress, log, .. } = live.record;
             if self.outbox.view.live(task.id).notes.is_empty() {
                 self.outbox.view.set_live(task.id, Live { progress, notes: log, ..Live::default() });
             }
-            self.running.insert(task.id, RunningTask { task, attempt: live.attempt, removed: live.removed });
+            self.running.insert(task.id, RunningTask::new(task, live.attempt, live.removed));
         }
         Ok(())
     }
@@ -124,7 +150,7 @@ impl Machine {
             batch.append(&mut self.deferred);
         }
         if batch.is_empty() {
-            match [self.retry_at, self.publish_queue_at].into_iter().flatten().min() {
+            match [self.retry_at, self.publish_queue_at, self.refusals.next()].into_iter().flatten().min() {
                 None => batch.push(inbox.recv().ok()?),
                 Some(deadline) => match inbox.recv_timeout(deadline.saturating_duration_since(now)) {
                     Ok(message) => batch.push(message),
@@ -141,193 +167,38 @@ impl Machine {
         match message {
             Message::Submit { submission, who, reply } => self.submit(*submission, who, reply, turn),
             Message::Command { task, .. } if turn.touched.contains(&task) => self.deferred.push(message),
-            Message::Command { task, command, who, reply } => {
-                let done = match command {
-                    Command::Cancel => self.cancel(task, who, turn),
-                    Command::Release => self.release(task, who, turn),
-                    Command::Delete => self.delete(task, who, turn),
-                };
-                match done {
-                    Ok(()) => turn.answers.push(Answer::Done(reply)),
-                    Err(error) => drop(reply.send(Err(error))),
-                }
-            }
+            Message::Command { task, command, who, reply } => match self.command(task, command, who, turn) {
+                Ok(()) => turn.answers.push(Answer::Done(reply)),
+                Err(error) => drop(reply.send(Err(error))),
+            },
             Message::Inventory(inventory) => {
                 self.inventory = Some(inventory);
+                self.look_after_devices(turn);
             }
             Message::Report(report) => self.hear(report, turn),
             Message::Shutdown { .. } => unreachable!("taken out by run"),
         }
     }
 
-    fn submit(&mut self, submission: Submission, who: String, reply: Reply<Submitted>, turn: &mut Turn) {
-        let now = Timestamp::now();
-        let id = TaskId::new(now.as_second(), self.next_number);
-        self.next_number += 1;
-        let task = Task {
-            id,
-            name: submission.name,
-            owner: who.clone(),
-            created_at: now,
-            time_limit: submission.time_limit.unwrap_or(self.settings.default_time_limit),
-            recipe: submission.recipe,
-            warnings: submission.warnings,
-            state: TaskState::Pending,
-        };
-        if submission.hold {
-            let snapshot =
-                turn.create(task, who, vec![stamped(now, "任务已保存，等待放行 / held until it is released")]);
-            turn.answer_created(reply, snapshot, self.queue.len());
-        } else {
-            self.queue.push(id);
-            turn.touched.insert(id);
-            turn.created.push(Created { task, who, reply });
-        }
-    }
-
-    fn cancel(&mut self, id: TaskId, who: String, turn: &mut Turn) -> Result<(), EngineError> {
-        let now = Timestamp::now();
-        let cancelled = |started_at| TaskState::Cancelled { by: who.clone(), started_at, ended_at: now };
-        let (from, mut task, progress, mut log) = match self.running.get(&id) {
-            Some(running) if running.task.state.kind().is_final() => return Err(EngineError::NotRunning(id)),
-            Some(running) => {
-                let live = self.outbox.view.live(id);
-                turn.effects.push(Effect::Stop { task: id, attempt: running.attempt.number, now: false });
-                (running.task.state.kind(), running.task.clone(), live.progress.clone(), live.log_tail())
-            }
-            None => {
-                let TaskRecord { task, progress, log, .. } = self.store.task(id)?.ok_or(EngineError::NotFound(id))?;
-                if task.state.kind().is_final() {
-                    return Err(EngineError::NotRunning(id));
-                }
-                (task.state.kind(), task, progress, log)
-            }
-        };
-        if let Ok(index) = self.queue.binary_search(&id) {
-            self.queue.remove(index);
-        }
-        task.state = cancelled(task.state.started_at());
-        log.push(stamped(now, "任务已取消 / cancelled"));
-        if let Some(running) = self.running.get_mut(&id) {
-            running.task = task.clone();
-        }
-        let why = "cancelled on request".to_owned();
-        turn.transition(&task, Transition { task: id, from, to: task.state.clone(), at: now, who, why, progress, log });
-        Ok(())
-    }
-
-    fn release(&mut self, id: TaskId, who: String, turn: &mut Turn) -> Result<(), EngineError> {
-        let TaskRecord { mut task, progress, log, .. } = self.store.task(id)?.ok_or(EngineError::NotFound(id))?;
-        if task.state != TaskState::Pending {
-            return Err(EngineError::NotHeld(id));
-        }
-        let index = self.queue.binary_search(&id).unwrap_or_else(|index| index);
-        self.queue.insert(index, id);
-        let reason = WaitReason { position: index as u32 + 1, cause: self.present_cause() };
-        task.state = TaskState::Queued { reason };
-        let (from, to, at, why) = (StateKind::Pending, task.state.clone(), Timestamp::now(), "released".to_owned());
-        turn.transition(&task, Transition { task: id, from, to, at, who, why, progress, log });
-        Ok(())
-    }
-
-    /// What newcomers to the queue wait for until the plan says it exactly.
-    fn present_cause(&self) -> WaitCause {
-        let running = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
-        match self.running.keys().next() {
-            Some(oldest) => WaitCause::DevicesBusy { running: *oldest, busy: running },
-            None => WaitCause::Detecting,
-        }
-    }
-
-    fn delete(&mut self, id: TaskId, who: String, turn: &mut Turn) -> Result<(), EngineError> {
-        let task = self.store.task(id)?.ok_or(EngineError::NotFound(id))?.task;
-        let from = task.state.kind();
-        if !from.is_final() && from != StateKind::Pending {
-            return Err(EngineError::StillActive(id));
-        }
-        turn.touched.insert(id);
-        turn.changes.push(Change::Remove { task: id, from, who, at: Timestamp::now() });
-        turn.announcements.push(Announcement::Removed(id));
-        match self.running.get_mut(&id) {
-            // Its processes are still ending: hurry, and remove the files when they are gone.
-            Some(running) => {
-                running.removed = true;
-                turn.effects.push(Effect::Stop { task: id, attempt: running.attempt.number, now: true });
-            }
-            None => turn.effects.push(Effect::RemoveFiles(id)),
-        }
-        Ok(())
-    }
-
-    fn hear(&mut self, report: Report, turn: &mut Turn) {
-        let Some(running) = self.running.get_mut(&report.task) else { return };
-        if running.attempt.number != report.attempt {
-            return;
-        }
-        turn.reports.push(report.clone());
-        let stopping = running.task.state.kind().is_final();
-        match report.fact {
-            Fact::Launched { pid } => {
-                running.attempt.pid = Some(pid);
-                if let TaskState::Preparing { attempt } | TaskState::Training { attempt } = &mut running.task.state {
-                    attempt.pid = Some(pid);
-                }
-            }
-            Fact::TrainingBegan if running.task.state.kind() == StateKind::Preparing => {
-                let to = TaskState::Training { attempt: running.attempt.clone() };
-                self.advance(report.task, to, "training began", turn);
-            }
-            Fact::TrainingBegan => {}
-            Fact::Ended(outcome) => {
-                let now = Timestamp::now();
-                if !stopping {
-                    let started_at = running.attempt.started_at;
-                    let (to, why) = ended(outcome, started_at, now);
-                    self.advance(report.task, to, &why, turn);
-                }
-                let running = self.running.remove(&report.task).expect("it was there");
-                turn.changes.push(Change::EndAttempt { task: report.task, number: report.attempt, at: now });
-                turn.effects.push(Effect::ForgetLive(report.task));
-                if running.removed {
-                    turn.effects.push(Effect::RemoveFiles(report.task));
-                }
-            }
-        }
-    }
-
-    /// Moves a running task on by itself.
-    fn advance(&mut self, id: TaskId, to: TaskState, why: &str, turn: &mut Turn) {
-        let running = self.running.get_mut(&id).expect("only running tasks advance");
-        let (at, from) = (Timestamp::now(), running.task.state.kind());
-        running.task.state = to.clone();
-        let live = self.outbox.view.live(id);
-        let (mut progress, mut log) = (live.progress.clone(), live.notes.clone());
-        if to.kind().is_final() {
-            log = live.log_tail();
-            log.push(stamped(at, farewell(&to)));
-            if to.kind() == StateKind::Completed {
-                progress.percent = 100.0;
-            }
-            tracing::info!("[FinetuneManager] 任务结束: {id} ({})", to.kind());
-        }
-        let (who, why, task) = ("studio".to_owned(), why.to_owned(), running.task.clone());
-        turn.transition(&task, Transition { task: id, from, to, at, who, why, progress, log });
-    }
-
     /// Lets the planner decide and writes down what it decided.
     fn plan(&mut self, turn: &mut Turn) -> Waits {
-        let held: Vec<scheduler::Running> = self
-            .running
-            .iter()
-            .map(|(task, running)| scheduler::Running { task: *task, grant: running.attempt.grant.clone() })
-            .collect();
+        let refused_before: Vec<TaskId> = self.refusals.tasks().collect();
+        self.refusals.update(self.inventory.as_deref(), Instant::now());
+        for task in refused_before {
+            if let Ok(index) = self.position(task) {
+                self.queue[index].refused = self.refusals.of(task);
+            }
+        }
+        let held = devices::holders(self.inventory.as_deref(), &self.running, &self.outbox.view);
         let queue = scheduler::Queue { waiting: &self.queue, running: &held };
-        let plan = scheduler::plan(self.inventory.as_deref(), queue);
+        let plan = scheduler::plan(&self.settings.policy, self.inventory.as_deref(), queue);
         for start in plan.starts {
             if let Err(error) = self.begin(start.task, start.grant, turn) {
                 tracing::error!("cannot start {}: {error}", start.task);
             }
         }
+        // Whoever waits for memory is to have it as soon as it is free.
+        self.detection.hurry(plan.waits.iter().any(|(_, reason)| is_for_memory(&reason.cause)));
         let waits = Waits { long: plan.waits.len() > self.settings.queue_warning as usize, tasks: plan.waits };
         for mut created in std::mem::take(&mut turn.created) {
             let id = created.task.id;
@@ -357,7 +228,10 @@ impl Machine {
                 (task, attempt, notes)
             }
             None => {
-                let record = self.store.task(id)?.ok_or(EngineError::NotFound(id))?;
+                let record = match turn.requeued.remove(&id) {
+                    Some(record) => record,
+                    None => self.store.task(id)?.ok_or(EngineError::NotFound(id))?,
+                };
                 let (mut task, mut notes) = (record.task, record.log);
                 let attempt = attempt(record.attempts + 1);
                 // Whatever the database says: it may have been released in this very turn.
@@ -371,12 +245,38 @@ impl Machine {
                 (task, attempt, notes)
             }
         };
-        self.queue.retain(|queued| *queued != id);
+        self.leave_queue(id);
         self.outbox.view.set_live(id, Live { notes, ..Live::default() });
         turn.changes.push(Change::BeginAttempt { task: id, attempt: attempt.clone() });
         turn.effects.push(Effect::Launch(id));
-        self.running.insert(id, RunningTask { task, attempt, removed: false });
+        self.running.insert(id, RunningTask::new(task, attempt, false));
         Ok(())
+    }
+
+    fn position(&self, id: TaskId) -> Result<usize, usize> {
+        self.queue.binary_search_by_key(&id, |waiting| waiting.task)
+    }
+
+    /// Puts the task where its age says; its position, from 1.
+    fn join_queue(&mut self, task: TaskId, demand: Demand) -> u32 {
+        let index = self.position(task).unwrap_or_else(|index| index);
+        self.queue.insert(index, Waiting { task, demand, refused: self.refusals.of(task) });
+        index as u32 + 1
+    }
+
+    fn leave_queue(&mut self, id: TaskId) {
+        if let Ok(index) = self.position(id) {
+            self.queue.remove(index);
+        }
+    }
+
+    /// What newcomers to the queue wait for until the plan says it exactly.
+    fn present_cause(&self) -> WaitCause {
+        let running = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
+        match self.running.keys().next() {
+            Some(oldest) => WaitCause::DevicesBusy { running: *oldest, busy: running },
+            None => WaitCause::Detecting,
+        }
     }
 
     /// Makes the turn durable, then acts on it. If it cannot be saved, nothing of it happened.
@@ -437,19 +337,9 @@ impl Machine {
     }
 }
 
-fn ended(outcome: Outcome, started_at: Timestamp, ended_at: Timestamp) -> (TaskState, String) {
-    match outcome {
-        Outcome::Completed => (TaskState::Completed { started_at, ended_at }, "the training ended well".into()),
-        Outcome::Failed(failure) => {
-            let why = failure.code().to_owned();
-            (TaskState::Failed { failure, started_at: Some(started_at), ended_at }, why)
-        }
-        Outcome::Stopped => {
-            let failure = domain::Failure::Interrupted;
-            let why = "its supervisor was told to stop, not by this studio".into();
-            (TaskState::Failed { failure, started_at: Some(started_at), ended_at }, why)
-        }
-    }
+fn is_for_memory(cause: &WaitCause) -> bool {
+    use WaitCause::{DeviceMemory, ForeignUse, TrialFailed, WholeDevice};
+    matches!(cause, DeviceMemory { .. } | WholeDevice { .. } | ForeignUse { .. } | TrialFailed { .. })
 }
 
 /// The first generation's words: log scrapers look for them.
@@ -463,18 +353,4 @@ fn queued_line(reason: &WaitReason) -> String {
 fn starting_line(attempt: &Attempt) -> String {
     let devices: Vec<&str> = attempt.grant.devices.iter().map(|grant| grant.device.0.as_str()).collect();
     format!("开始准备 / preparing (attempt {}, {})", attempt.number, devices.join(", "))
-}
-
-fn farewell(state: &TaskState) -> String {
-    match state {
-        TaskState::Completed { .. } => "训练完成 / completed".into(),
-        TaskState::Failed { failure, .. } => {
-            format!(
-                "失败：{} / failed: {}",
-                failure.sentence(domain::Language::Zh),
-                failure.sentence(domain::Language::En)
-            )
-        }
-        _ => "已结束 / ended".into(),
-    }
 }

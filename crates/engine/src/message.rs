@@ -1,6 +1,6 @@
 use std::sync::{Arc, mpsc};
 
-use domain::{Failure, Inventory, TaskId};
+use domain::{Adjustment, DeviceId, Estimate, Failure, Inventory, Measurement, TaskId, WaitCause};
 use tokio::sync::{broadcast, oneshot};
 
 use crate::{EngineError, Event, Submission, Submitted, View};
@@ -37,15 +37,26 @@ pub enum Fact {
     Launched { pid: u32 },
     /// It has read its model and data and takes its first step.
     TrainingBegan,
+    /// What its first steps were measured to need.
+    Probed { peak_bytes: u64, seconds_per_step: Option<f64> },
+    /// It was not launched: the device has not the memory that was granted.
+    Refused { device: DeviceId, cause: WaitCause },
+    /// What the whole attempt was measured to need.
+    Measured(Measurement),
     /// No process of it is left.
     Ended(Outcome),
 }
 
 /// How an attempt went.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     Completed,
     Failed(Failure),
+    /// Failed for lack of memory; `next` is what to change before it is tried again.
+    OutOfMemory {
+        failure: Failure,
+        next: Option<(Adjustment, Option<Estimate>)>,
+    },
     /// Its supervisor was told to stop it.
     Stopped,
 }

@@ -21,10 +21,17 @@ pub struct Settings {
     pub grace: Duration,
     /// Bytes of a task's log kept on disk.
     pub log_cap: u64,
+    pub policy: scheduler::Policy,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { default_time_limit: 6 * 3600, queue_warning: 5, grace: Duration::from_secs(30), log_cap: 256 << 20 }
+        Settings {
+            default_time_limit: 6 * 3600,
+            queue_warning: 5,
+            grace: Duration::from_secs(30),
+            log_cap: 256 << 20,
+            policy: scheduler::Policy::default(),
+        }
     }
 }

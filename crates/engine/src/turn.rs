@@ -1,7 +1,10 @@
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use domain::{Progress, Task, TaskId};
-use store::{Change, Transition};
+use store::{Change, TaskRecord, Transition};
 
 use crate::{
     EngineError, Event, Submitted, TaskSnapshot,
@@ -19,6 +22,8 @@ pub struct Turn {
     pub answers: Vec<Answer>,
     /// Tasks this turn changes: what the database says of them is out of date until it is committed.
     pub touched: BTreeSet<TaskId>,
+    /// Running tasks that go back to the queue, as the database will have them.
+    pub requeued: BTreeMap<TaskId, TaskRecord>,
     /// Submissions whose state the plan decides.
     pub created: Vec<Created>,
     /// Reports acted on, to be heard again if the turn cannot be saved.

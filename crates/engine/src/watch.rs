@@ -2,10 +2,11 @@
 
 use std::{fs, io, pin::pin, sync::Arc, time::Duration};
 
-use domain::{Failure, Home, TaskId};
+use domain::{DeviceId, Failure, Home, Measurement, Method, Recipe, Task};
 use jiff::Timestamp;
 use recipes::progress::{self, ProgressReader};
 use runner::{AttemptEnd, Chunk, End, FileFollower, Started};
+use store::Reader;
 use tokio::time::Instant;
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     clock::ensure_stamped,
     lines::Lines,
     message::{Fact, Message, Outbox, Outcome, Report},
+    needs,
 };
 
 /// Subscribers hear of progress at most this often.
@@ -21,19 +23,31 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 const ADOPTED_LOG: u64 = 64 << 10;
 
 pub struct Watched {
-    pub task: TaskId,
+    pub task: Task,
     pub attempt: u32,
-    pub fine_tune: bool,
+    /// The first of its grant.
+    pub device: Option<DeviceId>,
     /// What is executed, for people.
     pub program: String,
-    /// Seconds.
-    pub time_limit: u64,
     /// The attempt was launched by an earlier studio process.
     pub adopted: bool,
 }
 
+/// An error in the training's own words.
+struct Said {
+    code: String,
+    message: String,
+    message_zh: Option<String>,
+}
+
+impl Watched {
+    fn is_fine_tune(&self) -> bool {
+        matches!(self.task.recipe, Recipe::FineTune(_))
+    }
+}
+
 /// Runs until no process of the attempt is left, then reports how it went.
-pub async fn watch(watched: Watched, home: Home, outbox: Outbox) {
+pub async fn watch(watched: Watched, home: Home, reader: Arc<Reader>, outbox: Outbox) {
     let mut watcher = Watcher {
         home,
         outbox,
@@ -41,6 +55,7 @@ pub async fn watch(watched: Watched, home: Home, outbox: Outbox) {
         metrics: Lines::default(),
         log: Lines::default(),
         error: None,
+        out_of_memory: None,
         last_line: None,
         publish_at: None,
         published: None,
@@ -54,6 +69,10 @@ pub async fn watch(watched: Watched, home: Home, outbox: Outbox) {
         }
     };
     watcher.publish_progress();
+    let (outcome, measurement) = watcher.learn(outcome, reader).await;
+    if let Some(measurement) = measurement {
+        watcher.report(Fact::Measured(measurement));
+    }
     watcher.report(Fact::Ended(outcome));
 }
 
@@ -65,7 +84,9 @@ struct Watcher {
     metrics: Lines,
     log: Lines,
     /// What the training itself said went wrong.
-    error: Option<(String, String)>,
+    error: Option<Said>,
+    /// A line of the log that says the device's memory did not suffice.
+    out_of_memory: Option<String>,
     last_line: Option<String>,
     publish_at: Option<Instant>,
     published: Option<Instant>,
@@ -73,7 +94,8 @@ struct Watcher {
 
 impl Watcher {
     async fn follow(&mut self) -> io::Result<AttemptEnd> {
-        let Watched { task, attempt, adopted, .. } = self.watched;
+        let Watched { ref task, attempt, adopted, .. } = self.watched;
+        let task = task.id;
         let folder = self.home.attempt(task, attempt);
         let log_path = self.home.training_log(task);
         let metrics_path = self.home.metrics(task);
@@ -90,7 +112,7 @@ impl Watcher {
                 let pid = record.task.pid;
                 self.outbox.view.update_live(task, |live| live.pid = Some(pid));
                 self.report(Fact::Launched { pid });
-                if !self.watched.fine_tune {
+                if !self.watched.is_fine_tune() {
                     self.report(Fact::TrainingBegan);
                 }
                 let mut end = pin!(runner::wait_end(&folder));
@@ -145,13 +167,16 @@ impl Watcher {
         let now = Timestamp::now();
         for line in &lines {
             // Our own trainer says everything in metrics.jsonl; its log repeats it for people.
-            if !self.watched.fine_tune {
+            if !self.watched.is_fine_tune() {
                 let heard = self.progress.log_line(line);
                 self.heard(heard);
             }
+            if self.out_of_memory.is_none() && progress::out_of_memory(line) {
+                self.out_of_memory = Some(line.clone());
+            }
             self.last_line = Some(line.clone());
         }
-        self.outbox.view.update_live(self.watched.task, |live| {
+        self.outbox.view.update_live(self.watched.task.id, |live| {
             for line in &lines {
                 live.push_line(ensure_stamped(now, line));
             }
@@ -163,24 +188,29 @@ impl Watcher {
             None => return,
             Some(progress::Report::Progress) => {}
             Some(progress::Report::Begun) => self.report(Fact::TrainingBegan),
-            Some(progress::Report::Error { code, message }) => self.error = Some((code, message)),
+            Some(progress::Report::Probe { peak_bytes, seconds_per_step, .. }) => {
+                self.report(Fact::Probed { peak_bytes, seconds_per_step });
+            }
+            Some(progress::Report::Error { code, message, message_zh }) => {
+                self.error = Some(Said { code, message, message_zh });
+            }
         }
         let earliest = self.published.map_or_else(Instant::now, |last| last + PROGRESS_EVERY);
         self.publish_at.get_or_insert(earliest);
         let progress = self.progress.progress().clone();
-        self.outbox.view.update_live(self.watched.task, |live| live.progress = progress);
+        self.outbox.view.update_live(self.watched.task.id, |live| live.progress = progress);
     }
 
     /// Sends the present figures and waits before the next time.
     fn publish_progress(&mut self) {
         let progress = Arc::new(self.progress.progress().clone());
-        self.outbox.publish(Event::Progress { task: self.watched.task, progress });
+        self.outbox.publish(Event::Progress { task: self.watched.task.id, progress });
         self.publish_at = None;
         self.published = Some(Instant::now());
     }
 
     fn report(&self, fact: Fact) {
-        let report = Report { task: self.watched.task, attempt: self.watched.attempt, fact };
+        let report = Report { task: self.watched.task.id, attempt: self.watched.attempt, fact };
         self.outbox.send(Message::Report(report));
     }
 
@@ -191,12 +221,19 @@ impl Watcher {
             AttemptEnd::Ended(record) => match record.end {
                 End::Exited { exit_code: 0 } => return self.judge_result(),
                 End::Cancelled { .. } => return Outcome::Stopped,
-                End::TimedOut { .. } => Failure::TimedOut { limit: self.watched.time_limit },
+                End::TimedOut { .. } => Failure::TimedOut { limit: self.watched.task.time_limit },
                 End::ExecFailed { message } => Failure::ExecFailed { program: self.watched.program.clone(), message },
                 End::OutOfHostMemory => Failure::OutOfHostMemory,
-                End::Exited { exit_code } => match self.error.take() {
-                    Some((error_code, message)) => Failure::Reported { error_code, message },
-                    None => Failure::ExitCode { exit_code, last_line: self.last_line.take() },
+                End::Exited { exit_code } => match (self.error.take(), self.out_of_memory.take()) {
+                    (Some(Said { code, message, .. }), _) if code == "out-of-device-memory" => {
+                        Failure::OutOfDeviceMemory { message }
+                    }
+                    (Some(Said { code, .. }), _) if code == "out-of-host-memory" => Failure::OutOfHostMemory,
+                    (Some(Said { code: error_code, message, message_zh }), _) => {
+                        Failure::Reported { error_code, message, message_zh }
+                    }
+                    (None, Some(message)) => Failure::OutOfDeviceMemory { message },
+                    (None, None) => Failure::ExitCode { exit_code, last_line: self.last_line.take() },
                 },
                 End::Signaled { signal } => Failure::Signal { signal },
             },
@@ -204,15 +241,33 @@ impl Watcher {
         Outcome::Failed(failure)
     }
 
-    /// Exit code 0 is not enough for a fine-tune: its adapter must be there.
+    /// What the attempt teaches about its needs, and what to change if it lacked memory. Reads files of the model.
+    async fn learn(&self, outcome: Outcome, reader: Arc<Reader>) -> (Outcome, Option<Measurement>) {
+        let task = self.watched.task.clone();
+        let (progress, home) = (self.progress.progress().clone(), self.home.clone());
+        let devices = self.outbox.view.devices();
+        let device = self.watched.device.clone();
+        let inventory = devices.map(|devices| devices.inventory.clone());
+        let learnt =
+            move || needs::learn(&task, outcome, &progress, device.as_ref(), &home, inventory.as_deref(), &reader);
+        tokio::task::spawn_blocking(learnt).await.expect("learning does not panic")
+    }
+
+    /// Exit code 0 is not enough for a fine-tune: what it was to make must be there.
     fn judge_result(&self) -> Outcome {
-        let adapter = self.home.task(self.watched.task).join("adapter_model.safetensors");
-        if !self.watched.fine_tune || adapter.is_file() {
+        let Recipe::FineTune(recipe) = &self.watched.task.recipe else { return Outcome::Completed };
+        let folder = self.home.task(self.watched.task.id);
+        let made = match recipe.method {
+            Method::Lora => folder.join("adapter_model.safetensors"),
+            Method::Full => folder.join("model/config.json"),
+        };
+        if made.is_file() {
             return Outcome::Completed;
         }
         Outcome::Failed(Failure::Reported {
             error_code: "no-adapter".into(),
-            message: format!("the trainer ended without an adapter at {}", adapter.display()),
+            message: format!("the trainer ended without a result at {}", made.display()),
+            message_zh: Some(format!("训练器已结束，但没有写出结果 {}", made.display())),
         })
     }
 }

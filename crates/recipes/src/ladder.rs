@@ -35,6 +35,25 @@ pub fn next(recipe: &FineTune, made: &[Adjustment]) -> Option<Adjustment> {
     }
 }
 
+/// What the last of these adjustments changed, in Chinese and in English.
+pub fn describe(recipe: &FineTune, made: &[Adjustment]) -> (String, String) {
+    let Some((last, before)) = made.split_last() else { return (String::new(), String::new()) };
+    let (from, to) = (adjusted(recipe, before), adjusted(recipe, made));
+    match last {
+        Adjustment::HalveMicroBatch => {
+            let (batches, accumulations) =
+                ((from.batch_size, to.batch_size), (from.gradient_accumulation_steps, to.gradient_accumulation_steps));
+            (
+                format!("批大小 {} → {}、梯度累积 {} → {}", batches.0, batches.1, accumulations.0, accumulations.1),
+                format!("batch size {} → {}, accumulation {} → {}", batches.0, batches.1, accumulations.0, accumulations.1),
+            )
+        }
+        Adjustment::GradientCheckpointing => ("开启梯度检查点".into(), "gradient checkpointing on".into()),
+        Adjustment::Load8bit => ("基座模型改用 8 位量化".into(), "the base model in 8 bits".into()),
+        Adjustment::Load4bit => ("基座模型改用 4 位量化".into(), "the base model in 4 bits".into()),
+    }
+}
+
 /// Halves the micro-batch so many times, with as much accumulation as keeps the examples of an optimizer step, or a few
 /// more where they do not divide.
 fn divide(recipe: &mut FineTune, halvings: usize) {

@@ -1,0 +1,225 @@
+//! What happens to attempts and devices.
+
+use std::time::Instant;
+
+use domain::{
+    Adjustment, Demand, DeviceId, Estimate, Language, Recipe, StateKind, TaskId, TaskState, WaitCause, WaitReason,
+    Warning,
+};
+use jiff::Timestamp;
+use store::{Change, Revision, TaskRecord, Transition};
+
+use crate::{
+    clock::stamped,
+    devices,
+    machine::Machine,
+    message::{Fact, Outcome, Report},
+    turn::{Effect, Turn},
+    view::Live,
+};
+
+impl Machine {
+    pub fn hear(&mut self, report: Report, turn: &mut Turn) {
+        let Some(running) = self.running.get_mut(&report.task) else { return };
+        if running.attempt.number != report.attempt {
+            return;
+        }
+        turn.reports.push(report.clone());
+        let stopping = running.task.state.kind().is_final();
+        match report.fact {
+            Fact::Launched { pid } => {
+                running.attempt.pid = Some(pid);
+                if let TaskState::Preparing { attempt } | TaskState::Training { attempt } = &mut running.task.state {
+                    attempt.pid = Some(pid);
+                }
+            }
+            Fact::TrainingBegan if running.task.state.kind() == StateKind::Preparing => {
+                let to = TaskState::Training { attempt: running.attempt.clone() };
+                self.advance(report.task, to, "training began", turn);
+            }
+            Fact::TrainingBegan => {}
+            Fact::Probed { peak_bytes, seconds_per_step } => {
+                self.take_measured(report.task, peak_bytes, seconds_per_step, turn);
+            }
+            Fact::Measured(measurement) => {
+                turn.changes.push(Change::Measured { task: report.task, at: Timestamp::now(), measurement });
+            }
+            Fact::Refused { .. } if stopping => self.attempt_is_over(report.task, turn),
+            Fact::Refused { device, cause } => self.refuse(report.task, device, cause, turn),
+            Fact::Ended(_) if stopping => self.attempt_is_over(report.task, turn),
+            Fact::Ended(outcome) => match (running.broken.take(), outcome) {
+                (None, Outcome::OutOfMemory { next: Some((adjustment, estimate)), .. }) => {
+                    self.try_safer(report.task, adjustment, estimate, turn);
+                }
+                (broken, outcome) => {
+                    let outcome = broken.map_or(outcome, Outcome::Failed);
+                    let (to, why) = ended(outcome, running.attempt.started_at, Timestamp::now());
+                    self.advance(report.task, to, &why, turn);
+                    self.attempt_is_over(report.task, turn);
+                }
+            },
+        }
+    }
+
+    /// Gives back what the attempt held.
+    fn attempt_is_over(&mut self, id: TaskId, turn: &mut Turn) {
+        let running = self.running.remove(&id).expect("it was running");
+        let number = running.attempt.number;
+        turn.changes.push(Change::EndAttempt { task: id, number, at: Timestamp::now() });
+        turn.effects.push(Effect::ForgetLive(id));
+        if running.removed {
+            turn.effects.push(Effect::RemoveFiles(id));
+        }
+        self.refusals.forget(id);
+        // Its memory is free only once it was measured to be.
+        self.detection.refresh();
+    }
+
+    /// The granted memory was not there after all: back to the queue, away from that device for a while.
+    fn refuse(&mut self, id: TaskId, device: DeviceId, cause: WaitCause, turn: &mut Turn) {
+        self.refusals.add(id, device, cause.clone(), Instant::now());
+        // Readings show who took it.
+        self.detection.refresh();
+        let sentence = |language| WaitReason { position: 1, cause: cause.clone() }.sentence(language);
+        let note = format!("{} / {}", sentence(Language::Zh), sentence(Language::En));
+        self.requeue(id, cause.clone(), note, "the trial allocation failed", turn);
+    }
+
+    /// After an out-of-memory the same configuration is not tried again.
+    fn try_safer(&mut self, id: TaskId, adjustment: Adjustment, estimate: Option<Estimate>, turn: &mut Turn) {
+        let running = self.running.get_mut(&id).expect("it was running");
+        running.task.adjustments.push(adjustment);
+        running.task.estimate = estimate.or(running.task.estimate.take());
+        turn.changes.push(Change::Revise(Box::new(Revision::of(&running.task))));
+        let Recipe::FineTune(asked) = &running.task.recipe else { unreachable!("only fine-tunes have a next step") };
+        let (zh, en) = recipes::ladder::describe(asked, &running.task.adjustments);
+        let note =
+            format!("显存不足，{zh}后从上一个检查点继续 / out of memory: {en}, then on from the last checkpoint");
+        let cause = self.present_cause();
+        self.requeue(id, cause, note, &format!("out of memory; next with: {en}"), turn);
+        self.refusals.forget(id);
+    }
+
+    /// Ends the attempt but not the task, which waits again where its age puts it.
+    fn requeue(&mut self, id: TaskId, cause: WaitCause, note: String, why: &str, turn: &mut Turn) {
+        let running = self.running.remove(&id).expect("it was running");
+        let (mut task, at) = (running.task, Timestamp::now());
+        let from = task.state.kind();
+        let live = self.outbox.view.live(id);
+        let mut log = live.log_tail();
+        log.push(stamped(at, note));
+        let position = self.join_queue(id, Demand::of(&task));
+        task.state = TaskState::Queued { reason: WaitReason { position, cause } };
+        let (to, who, progress) = (task.state.clone(), "studio".to_owned(), live.progress);
+        let record = TaskRecord {
+            task: task.clone(),
+            progress: progress.clone(),
+            log: log.clone(),
+            attempts: running.attempt.number,
+        };
+        turn.transition(&task, Transition { task: id, from, to, at, who, why: why.to_owned(), progress, log });
+        turn.changes.push(Change::EndAttempt { task: id, number: running.attempt.number, at });
+        turn.effects.push(Effect::ForgetLive(id));
+        turn.requeued.insert(id, record);
+        tracing::info!("[FinetuneManager] 任务回到队列: {id} ({why})");
+    }
+
+    /// Two steps were measured: that is what the attempt holds from now on, whatever had been estimated.
+    fn take_measured(&mut self, id: TaskId, peak: u64, seconds: Option<f64>, turn: &mut Turn) {
+        let running = self.running.get_mut(&id).expect("it was running");
+        let Some(estimate) = &running.task.estimate else { return };
+        let estimate = crate::needs::probed(estimate, peak, seconds);
+        for granted in &mut running.attempt.grant.devices {
+            granted.bytes = granted.bytes.map(|_| estimate.grant_bytes);
+        }
+        let attempt = running.attempt.clone();
+        if let TaskState::Preparing { attempt: shown } | TaskState::Training { attempt: shown } =
+            &mut running.task.state
+        {
+            shown.grant = attempt.grant.clone();
+        }
+        running.task.estimate = Some(estimate);
+        turn.changes.push(Change::Revise(Box::new(Revision::of(&running.task))));
+        turn.changes.push(Change::Regrant { task: id, attempt });
+    }
+
+    /// Ends what runs on devices that are gone, and warns where others took what was promised.
+    pub fn look_after_devices(&mut self, turn: &mut Turn) {
+        let Some(inventory) = self.inventory.clone() else { return };
+        for (id, failure) in devices::lost(&inventory, &self.running) {
+            let running = self.running.get_mut(&id).expect("it is running");
+            if running.broken.is_none() && !running.task.state.kind().is_final() {
+                tracing::error!("{id}: {}", failure.sentence(Language::En));
+                running.broken = Some(failure);
+                turn.effects.push(Effect::Stop { task: id, attempt: running.attempt.number, now: true });
+            }
+        }
+        let holders = devices::holders(Some(&inventory), &self.running, &self.outbox.view);
+        for (id, pid, warning) in devices::squeezed(&inventory, &holders) {
+            self.warn(id, pid, warning, turn);
+        }
+    }
+
+    /// Once for each program.
+    fn warn(&mut self, id: TaskId, pid: Option<u32>, warning: Warning, turn: &mut Turn) {
+        let running = self.running.get_mut(&id).expect("it is running");
+        if running.blamed.contains(&pid) || running.task.state.kind().is_final() {
+            return;
+        }
+        running.blamed.push(pid);
+        let at = Timestamp::now();
+        let note = stamped(at, format!("{} / {}", warning.zh, warning.en));
+        let why = warning.en.clone();
+        running.task.warnings.push(warning);
+        let (task, state) = (running.task.clone(), running.task.state.clone());
+        self.outbox.view.update_live(id, |live| live.notes.push(note));
+        let Live { progress, notes: log, .. } = self.outbox.view.live(id);
+        turn.changes.push(Change::Revise(Box::new(Revision::of(&task))));
+        let (from, who) = (state.kind(), "studio".to_owned());
+        turn.transition(&task, Transition { task: id, from, to: state, at, who, why, progress, log });
+    }
+
+    /// Moves a running task on by itself.
+    fn advance(&mut self, id: TaskId, to: TaskState, why: &str, turn: &mut Turn) {
+        let running = self.running.get_mut(&id).expect("only running tasks advance");
+        let (at, from) = (Timestamp::now(), running.task.state.kind());
+        running.task.state = to.clone();
+        let live = self.outbox.view.live(id);
+        let (mut progress, mut log) = (live.progress.clone(), live.notes.clone());
+        if to.kind().is_final() {
+            log = live.log_tail();
+            log.push(stamped(at, farewell(&to)));
+            if to.kind() == StateKind::Completed {
+                progress.percent = 100.0;
+            }
+            tracing::info!("[FinetuneManager] 任务结束: {id} ({})", to.kind());
+        }
+        let (who, why, task) = ("studio".to_owned(), why.to_owned(), running.task.clone());
+        turn.transition(&task, Transition { task: id, from, to, at, who, why, progress, log });
+    }
+}
+
+fn ended(outcome: Outcome, started_at: Timestamp, ended_at: Timestamp) -> (TaskState, String) {
+    match outcome {
+        Outcome::Completed => (TaskState::Completed { started_at, ended_at }, "the training ended well".into()),
+        Outcome::Failed(failure) | Outcome::OutOfMemory { failure, .. } => {
+            let why = failure.code().to_owned();
+            (TaskState::Failed { failure, started_at: Some(started_at), ended_at }, why)
+        }
+        Outcome::Stopped => {
+            let failure = domain::Failure::Interrupted;
+            let why = "its supervisor was told to stop, not by this studio".into();
+            (TaskState::Failed { failure, started_at: Some(started_at), ended_at }, why)
+        }
+    }
+}
+
+fn farewell(state: &TaskState) -> String {
+    match state {
+        TaskState::Completed { .. } => "训练完成 / completed".into(),
+        TaskState::Failed { failure, .. } => {
+            format!("失败：{} / failed: {}", failure.sentence(Language::Zh), failure.sentence(Language::En))
+        }
+        _ => "已结束 / ended".into(),
+    }
+}
