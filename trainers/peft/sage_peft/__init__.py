@@ -1,0 +1,1 @@
+"""Runs SAGE Studio's recipes on transformers and peft."""

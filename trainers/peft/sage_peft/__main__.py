@@ -1,0 +1,95 @@
+"""`python -m sage_peft --recipe FILE --model DIR --data FILE --output DIR`, as `sage peft` runs it."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import warnings
+
+from .events import Events, Stopped, TrainingError, text
+
+FAILED, STOPPED = 1, 143
+
+
+class Stop:
+    """Turns true on SIGTERM and SIGINT. A second Ctrl-C ends the program at once."""
+
+    def __init__(self):
+        self.asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGINT, self._ask)
+
+    def _ask(self, number, _frame):
+        if self.asked and number == signal.SIGINT:
+            os._exit(STOPPED)
+        self.asked = True
+
+    def __bool__(self):
+        return self.asked
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="sage_peft")
+    for name in ("recipe", "model", "data", "output"):
+        parser.add_argument(f"--{name}", required=True)
+    arguments = parser.parse_args()
+    count = int(os.environ.get("SAGE_GPUS", "1"))
+    rank = os.environ.get("SAGE_PEFT_RANK")
+    if count > 1 and rank is None:
+        from . import parallel
+
+        return parallel.launch(count, sys.argv[1:])
+
+    stop = Stop()
+    os.makedirs(arguments.output, exist_ok=True)
+    events = Events(arguments.output, speaks=rank in (None, "0"))
+    # Before torch is loaded; the older name is for versions below 2.9.
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        os.environ.setdefault(name, "expandable_segments:True")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Everything is on this machine by now.
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", HF_HUB_DISABLE_PROGRESS_BARS="1")
+    # What libraries will change one day is not the reader's business.
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
+    try:
+        from .train import Run
+
+        Run(arguments, events, stop).train()
+        return 0
+    except Stopped:
+        return STOPPED
+    except TrainingError as error:
+        events.error(error.code, str(error))
+    except OSError as error:
+        full = error.errno in (28, 122)
+        events.error("disk-full" if full else "file-error", f"{error.filename or arguments.output}: {error.strerror}")
+    except (RuntimeError, MemoryError) as error:
+        return unexpected(error, events)
+    return FAILED
+
+
+def unexpected(error: BaseException, events: Events) -> int:
+    from . import memory
+
+    code = memory.ran_out(error)
+    if code is None:
+        raise error
+    import torch
+
+    if torch.cuda.is_available():
+        events.report("memory", **memory.peaks(torch.device("cuda", torch.cuda.current_device())))
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    where = text("内存不足", "memory ran out")
+    if code == "out-of-device-memory":
+        where = text("显存不足", "the device's memory ran out")
+    events.error(code, f"{where}: {said}")
+    return FAILED
+
+
+if __name__ == "__main__":
+    result = main()
+    sys.stdout.flush()
+    # Other processes may be gone, and libraries wait for them on the way out.
+    os._exit(result)
