@@ -2,8 +2,11 @@
 
 pub mod advice;
 pub mod archive;
+pub mod catalogue;
+pub mod choose;
 pub mod dataset;
 pub mod docs_dataset;
+pub mod estimate;
 mod http;
 pub mod hub;
 pub mod ladder;

@@ -1,0 +1,55 @@
+//! Memory and time of a fine-tune before it runs: by formula, corrected by what was measured here.
+
+mod configuration;
+mod context;
+mod history;
+mod memory;
+mod rate;
+mod shape;
+
+pub use configuration::{Allocator, Attention, Configuration, Engine, LossKind, Optimizer, Quantization, Upcast};
+pub use context::Context;
+pub use history::{Key, refine};
+pub use rate::{Rate, flops_per_step};
+pub use shape::{Family, ModelShape, Projection, ShapeError};
+
+use domain::{Basis, Estimate};
+
+const GIB: u64 = 1 << 30;
+
+/// What the formula says of this model in this configuration, on each device of it.
+///
+/// `rate`: of one device; without one the seconds are unknown.
+pub fn estimate(shape: &ModelShape, configuration: &Configuration, rate: Option<&Rate>) -> Estimate {
+    let memory::Memory { breakdown, dynamic } = memory::peak(shape, configuration);
+    let footprint = breakdown.total();
+    let allocated = footprint - breakdown.slack - breakdown.context;
+    let hard = allocated + breakdown.context;
+    let high = match configuration.allocator {
+        // Lengths that vary leave up to twice the token-dependent bytes in blocks.
+        Allocator::Blocks if configuration.engine == Engine::Torch => hard + 2 * dynamic,
+        _ => footprint + footprint / 10,
+    };
+    let seconds_per_step = rate.map(|rate| rate.seconds_per_step(shape, configuration));
+    Estimate {
+        allocated_bytes: allocated,
+        footprint_bytes: footprint,
+        footprint_low_bytes: hard.min(footprint - footprint / 20),
+        footprint_high_bytes: high.max(footprint + footprint / 10),
+        grant_bytes: grant(footprint, configuration.engine),
+        seconds_per_step,
+        total_seconds: None,
+        basis: Basis::Formula,
+        breakdown,
+    }
+}
+
+/// A tenth more than expected, and a fixed part for what a formula overlooks.
+fn grant(footprint: u64, engine: Engine) -> u64 {
+    let fixed = match engine {
+        Engine::Torch => GIB,
+        // It allocates with its own hands.
+        Engine::Processor => GIB / 4,
+    };
+    footprint + footprint / 10 + fixed
+}
