@@ -6,7 +6,7 @@ use client::ClientError;
 
 use crate::text::text;
 
-pub type Result<T> = std::result::Result<T, CliError>;
+pub type Result<T, E = CliError> = std::result::Result<T, E>;
 
 #[derive(Debug)]
 pub struct CliError {

@@ -176,6 +176,7 @@ const CHINESE: &[(&str, &str)] = &[
     ("Train one recipe here and now, as the studio's tasks do", "直接训练一个配方，与 Studio 的任务相同"),
     ("recipe.json, as the studio writes it", "recipe.json，由 Studio 写出"),
     ("Receives the adapter, checkpoints/ and metrics.jsonl", "存放适配器、checkpoints/ 和 metrics.jsonl 的目录"),
+    ("Begin without measuring what the longest batch takes", "不先测量最长批次的占用，直接开始训练"),
     ("Print a shell's completions", "输出 shell 的补全脚本"),
     ("The shell to complete for", "要补全的 shell"),
 ];

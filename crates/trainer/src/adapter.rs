@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::model_config::ModelConfig;
 use crate::rng::Rng;
 use crate::weights::{Weights, to_safetensors};
-use crate::{LoraConfig, TrainError, files};
+use crate::{Hint, LoraConfig, TrainError, files};
 
 /// Files of an adapter folder.
 pub const CONFIG: &str = "adapter_config.json";
@@ -128,12 +128,16 @@ impl Adapter {
 
     /// Reads a folder in PEFT layout.
     pub fn read(dir: &Path, config: &ModelConfig) -> Result<Self, TrainError> {
-        const HINT: &str = "this folder is not an adapter in PEFT layout. Check the path";
+        const HINT: Hint = [
+            "this folder is not an adapter in PEFT layout. Check the path",
+            "该目录不是 PEFT 格式的适配器。请检查路径",
+        ];
         let found: ReadConfig = files::read_json(&dir.join(CONFIG), HINT)?;
         let mismatch = |reason: String| TrainError::AdapterMismatch { path: dir.into(), reason };
         if found.use_dora || found.r == 0 {
-            let feature = "an adapter that is not plain LoRA".into();
-            return Err(TrainError::UnsupportedFeature { feature, hint: "Merge it into the model with peft first" });
+            let feature = ["an adapter that is not plain LoRA", "不是普通 LoRA 的适配器"].map(String::from);
+            let hint = ["Merge it into the model with peft first", "请先用 peft 把它合并到模型中"];
+            return Err(TrainError::UnsupportedFeature { feature, hint });
         }
         let weights = Weights::open(&[dir.join(WEIGHTS)])?;
         let (mut modules, mut parameters) = (Vec::new(), Vec::new());

@@ -94,6 +94,10 @@ impl Engine for BurnEngine {
     type Matrix = Matrix;
     type Weight = Matrix;
 
+    fn device_bytes(&self) -> Option<u64> {
+        Some(self.device.memory_pool_usage()?.bytes_reserved)
+    }
+
     fn matrix(&self, rows: usize, columns: usize, data: Vec<f32>) -> Matrix {
         self.tensor([rows, columns], data)
     }

@@ -113,7 +113,8 @@ pub fn resume(
 type Pairs = Vec<[Vec<f32>; 2]>;
 
 fn read(path: &Path, identity: &Identity, adapter: &Adapter) -> Result<(State, Pairs, AdamW), TrainError> {
-    let state: State = files::read_json(&path.join(STATE), "the checkpoint is not complete. Delete it")?;
+    let state: State =
+        files::read_json(&path.join(STATE), ["the checkpoint is not complete. Delete it", "检查点不完整。请删除它"])?;
     if let Some((what, there, now)) = state.identity.difference(identity) {
         return Err(TrainError::CheckpointMismatch { path: path.into(), what, there, now });
     }
@@ -124,17 +125,21 @@ fn read(path: &Path, identity: &Identity, adapter: &Adapter) -> Result<(State, P
 }
 
 impl Identity {
+    /// How they are cut into micro-batches changes the numbers by rounding only, so another cut may go on.
+    fn examples_per_step(&self) -> usize {
+        self.batch_size * self.gradient_accumulation_steps
+    }
+
     fn difference(&self, now: &Self) -> Option<(&'static str, String, String)> {
         let pairs = [
             ("seed", self.seed.to_string(), now.seed.to_string()),
             ("lora.rank", self.rank.to_string(), now.rank.to_string()),
             ("lora.alpha", self.alpha.to_string(), now.alpha.to_string()),
             ("lora.targets", self.targets.join(" "), now.targets.join(" ")),
-            ("batch_size", self.batch_size.to_string(), now.batch_size.to_string()),
             (
-                "gradient_accumulation_steps",
-                self.gradient_accumulation_steps.to_string(),
-                now.gradient_accumulation_steps.to_string(),
+                "batch_size × gradient_accumulation_steps",
+                self.examples_per_step().to_string(),
+                now.examples_per_step().to_string(),
             ),
             ("number of steps", self.total_steps.to_string(), now.total_steps.to_string()),
             ("data set", format!("{:x}", self.data), format!("{:x}", now.data)),

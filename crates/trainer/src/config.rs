@@ -39,12 +39,18 @@ pub struct TrainConfig {
     pub validation_split: f64,
     /// Optimizer steps between validations; none: once after every epoch. Without held-out examples: never.
     pub eval_every_steps: Option<u64>,
-    /// Optimizer steps between checkpoints; none: once after every epoch.
+    /// Optimizer steps between checkpoints. None: at the end of an epoch if the last one is a minute old, and within an
+    /// epoch if it is ten, so that a small data set spends its time on training and a large one loses little. There is
+    /// always one at the end and when stopped.
     pub checkpoint_every_steps: Option<u64>,
     /// Newest checkpoints that are kept; 0 keeps all.
     pub keep_checkpoints: usize,
-    /// Go on from the newest complete checkpoint in output_dir/checkpoints, if there is one.
+    /// Go on from the newest complete checkpoint in output_dir/checkpoints, if there is one. The micro-batch may be
+    /// another as long as batch_size × gradient_accumulation_steps is the same: the same examples make the same steps.
     pub resume: bool,
+    /// Compute the longest micro-batch twice before the first step and report what it takes ([`crate::Event::Probe`]).
+    /// Left out where that would be more than 2 % of the tokens to train on.
+    pub probe: bool,
     /// CPU threads; none: one per core.
     pub threads: Option<usize>,
     /// Where the arithmetic runs.
@@ -73,6 +79,7 @@ impl Default for TrainConfig {
             checkpoint_every_steps: None,
             keep_checkpoints: 2,
             resume: false,
+            probe: false,
             threads: None,
             device: Backend::Cpu,
         }

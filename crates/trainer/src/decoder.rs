@@ -123,14 +123,6 @@ impl<E: Engine> Model<E> {
         (self.config.rope.angles(positions), self.heads(batch.spans.clone()))
     }
 
-    /// Layers whose activations are kept in full: the last ones, which are the first on the way back.
-    fn kept_layers(&self, rows: usize) -> usize {
-        let c = &self.config;
-        let heads = (if c.head_norm { 2 } else { 1 }) * (c.heads + c.kv_heads) + c.heads + c.kv_heads;
-        let numbers = rows * (2 * c.hidden + heads * c.head_size + 2 * c.intermediate);
-        (self.budget / (4 * numbers).max(1)).min(self.layers.len())
-    }
-
     /// Sum of the negative log-likelihoods of the batch's targets.
     pub fn loss(&self, engine: &E, lora: &Lora<E::Matrix>, batch: &Batch) -> f64 {
         let (angles, heads) = self.places(batch);
@@ -154,7 +146,7 @@ impl<E: Engine> Model<E> {
     ) -> (f64, Gradients<E::Matrix>) {
         let (angles, heads) = self.places(batch);
         let rows = batch.ids.len();
-        let first_kept = self.layers.len() - self.kept_layers(rows);
+        let first_kept = self.layers.len() - kept_layers(&self.config, self.budget as u64, rows);
         let mut memory = Vec::with_capacity(self.layers.len());
         let mut x = engine.embed(&self.embedding, &batch.ids);
         for (i, layer) in self.layers.iter().enumerate() {
@@ -188,6 +180,18 @@ impl<E: Engine> Model<E> {
         }
         (loss, gradients)
     }
+}
+
+/// Layers whose activations are kept in full: the last ones, which are the first on the way back.
+pub fn kept_layers(config: &ModelConfig, budget: u64, rows: usize) -> usize {
+    let bytes = 4 * (rows * kept_numbers(config)) as u64;
+    (budget / bytes.max(1)).min(config.layers as u64) as usize
+}
+
+/// Numbers that such a layer keeps for each row.
+pub fn kept_numbers(c: &ModelConfig) -> usize {
+    let heads = (if c.head_norm { 2 } else { 1 }) * (c.heads + c.kv_heads) + c.heads + c.kv_heads;
+    2 * c.hidden + heads * c.head_size + 2 * c.intermediate
 }
 
 impl<E: Engine> Layer<E> {

@@ -17,6 +17,11 @@ pub trait Engine: Sync {
     fn numbers(&self, matrix: &Self::Matrix) -> Vec<f32>;
     fn weight(&self, weight: Frozen) -> Self::Weight;
 
+    /// Bytes of device memory that its allocator holds now; none where matrices lie in main memory.
+    fn device_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Runs a piece of work where this engine's operations are cheap to call (in its thread pool).
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         work()

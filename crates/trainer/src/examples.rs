@@ -33,7 +33,10 @@ pub struct Encoder {
 impl Encoder {
     pub fn of_model(dir: &Path, vocab: usize) -> Result<Self, TrainError> {
         let path = dir.join("tokenizer.json");
-        let hint = "the model folder needs the tokenizer in this form. Save it with the `tokenizers` library";
+        let hint = [
+            "the model folder needs the tokenizer in this form. Save it with the `tokenizers` library",
+            "模型目录需要这种格式的分词器。请用 tokenizers 库保存",
+        ];
         let bytes = files::read_if_present(&path)?.ok_or(TrainError::MissingFile { path: path.clone(), hint })?;
         let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|e| TrainError::bad_file(&path, e))?;
         // A tokenizer.json may ask for cutting and padding; both are done here.

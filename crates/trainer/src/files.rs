@@ -7,10 +7,10 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::TrainError;
+use crate::{Hint, TrainError};
 
 /// Reads a JSON file; `hint` says what to do when there is none.
-pub fn read_json<T: DeserializeOwned>(path: &Path, hint: &'static str) -> Result<T, TrainError> {
+pub fn read_json<T: DeserializeOwned>(path: &Path, hint: Hint) -> Result<T, TrainError> {
     read_json_if_present(path)?.ok_or_else(|| TrainError::MissingFile { path: path.into(), hint })
 }
 

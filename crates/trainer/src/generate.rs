@@ -26,7 +26,10 @@ pub fn generate(
             true => ("temperature", config.temperature),
             false => ("top_p", config.top_p),
         };
-        let hint = "temperature has to be 0 or more, top_p above 0 and at most 1";
+        let hint = [
+            "temperature has to be 0 or more, top_p above 0 and at most 1",
+            "temperature 应不小于 0，top_p 应大于 0 且不超过 1",
+        ];
         return Err(TrainError::BadSetting { field, value: value.to_string(), hint });
     }
     let loaded = Loaded::new(model_dir, adapter)?;

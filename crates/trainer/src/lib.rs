@@ -17,6 +17,7 @@ mod event;
 mod examples;
 mod files;
 mod generate;
+mod memory;
 mod model_config;
 mod optimizer;
 mod rng;
@@ -27,7 +28,7 @@ mod weights;
 
 pub use chat::{Conversation, Role, Turn};
 pub use config::{Backend, GenerateConfig, LoraConfig, Schedule, TinyConfig, TrainConfig};
-pub use error::TrainError;
+pub use error::{Hint, TrainError};
 pub use event::{Event, Summary};
 pub use generate::{generate, logits};
 pub use tiny::make_tiny;

@@ -4,9 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::TrainError;
 use crate::engine::Angles;
-use crate::files;
+use crate::{Hint, TrainError, files};
 
 /// Architectures that share the decoder layer built here.
 const SUPPORTED: [&str; 3] = ["Qwen2ForCausalLM", "Qwen3ForCausalLM", "LlamaForCausalLM"];
@@ -37,8 +36,12 @@ pub struct Rope {
 
 impl ModelConfig {
     pub fn read(dir: &Path) -> Result<Self, TrainError> {
+        const HINT: Hint = [
+            "model_dir has to be a Hugging Face model folder. Check the path",
+            "model_dir 应为 Hugging Face 格式的模型目录。请检查路径",
+        ];
         let path = dir.join("config.json");
-        let json: Value = files::read_json(&path, "model_dir has to be a Hugging Face model folder. Check the path")?;
+        let json: Value = files::read_json(&path, HINT)?;
         Self::parse(&json, &path)
     }
 
@@ -49,15 +52,18 @@ impl ModelConfig {
             return Err(TrainError::UnsupportedArchitecture { found, supported });
         }
         let unsupported =
-            |feature: String, hint| -> Result<(), TrainError> { Err(TrainError::UnsupportedFeature { feature, hint }) };
+            |feature, hint| -> Result<(), TrainError> { Err(TrainError::UnsupportedFeature { feature, hint }) };
         if !json["quantization_config"].is_null() {
-            unsupported("quantised weights".into(), "Use the same model in bf16 or f16")?;
+            let hint = ["Use the same model in bf16 or f16", "请使用同一模型的 bf16 或 f16 版本"];
+            unsupported(["quantised weights", "量化的权重"].map(String::from), hint)?;
         }
         if let Some(activation) = json["hidden_act"].as_str().filter(|a| *a != "silu") {
-            unsupported(format!("the activation {activation:?}"), "Use a model with silu")?;
+            let hint = ["Use a model with silu", "请使用激活函数为 silu 的模型"];
+            unsupported([format!("the activation {activation:?}"), format!("激活函数 {activation:?}")], hint)?;
         }
         if json["use_sliding_window"] == true {
-            unsupported("sliding-window attention".into(), "Use a model without it")?;
+            let hint = ["Use a model without it", "请使用没有它的模型"];
+            unsupported(["sliding-window attention", "滑动窗口注意力"].map(String::from), hint)?;
         }
         let positive = |key: &str| match json[key].as_u64() {
             Some(n) if n > 0 => Ok(n as usize),
@@ -126,8 +132,14 @@ impl Rope {
             _ => None,
         };
         let frequencies = frequencies.ok_or_else(|| TrainError::UnsupportedFeature {
-            feature: format!("the position embedding {kind:?} (rotated share {partial})"),
-            hint: "Use a model with rope scaling default, linear or llama3",
+            feature: [
+                format!("the position embedding {kind:?} (rotated share {partial})"),
+                format!("位置编码 {kind:?}（旋转比例 {partial}）"),
+            ],
+            hint: [
+                "Use a model with rope scaling default, linear or llama3",
+                "请使用 rope 缩放方式为 default、linear 或 llama3 的模型",
+            ],
         })?;
         Ok(Self { frequencies })
     }

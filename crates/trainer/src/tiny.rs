@@ -68,16 +68,24 @@ fn check(options: &TinyConfig) -> Result<(), TrainError> {
     let TinyConfig { hidden, heads, kv_heads, vocab, intermediate, layers, .. } = *options;
     let bad = |field, value: usize, hint| Err(TrainError::BadSetting { field, value: value.to_string(), hint });
     if layers == 0 || intermediate == 0 {
-        return bad("layers or intermediate", 0, "use 1 or more");
+        return bad("layers or intermediate", 0, ["use 1 or more", "请使用 1 或更大的数"]);
     }
     if heads == 0 || !hidden.is_multiple_of(2 * heads) || hidden == 0 {
-        return bad("heads", heads, "hidden has to be a multiple of twice the number of heads");
+        return bad(
+            "heads",
+            heads,
+            ["hidden has to be a multiple of twice the number of heads", "hidden 应为 heads 两倍的整数倍"],
+        );
     }
     if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
-        return bad("kv_heads", kv_heads, "it has to divide heads");
+        return bad("kv_heads", kv_heads, ["it has to divide heads", "它应能整除 heads"]);
     }
     if vocab < 260 {
-        return bad("vocab", vocab, "use 260 or more: 256 bytes and the special tokens");
+        return bad(
+            "vocab",
+            vocab,
+            ["use 260 or more: 256 bytes and the special tokens", "请使用 260 或更大的数：256 个字节和特殊 token"],
+        );
     }
     Ok(())
 }

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::adapter::Adapter;
+use crate::adapter::{Adapter, Lora};
 use crate::checkpoint::{self, Identity, State};
 use crate::cpu::Cpu;
 use crate::decoder::{Batch, Model};
@@ -16,7 +16,13 @@ use crate::model_config::ModelConfig;
 use crate::optimizer::{self, AdamW};
 use crate::rng::Rng;
 use crate::weights::Weights;
-use crate::{Backend, Conversation, Event, LoraConfig, Summary, TrainConfig, TrainError, files};
+use crate::{Backend, Conversation, Event, LoraConfig, Summary, TrainConfig, TrainError, files, memory};
+
+#[cfg(any(feature = "vulkan", test))]
+mod device_memory;
+mod probe;
+
+use probe::{Plan, order};
 
 /// Trains an adapter and writes it to `config.output_dir`.
 ///
@@ -34,11 +40,16 @@ pub fn train(
     match config.device {
         Backend::Cpu => Run::new(Cpu::new(config.threads), config, data)?.start(stop, on_event),
         #[cfg(feature = "vulkan")]
-        Backend::Vulkan => Run::new(crate::burn_engine::BurnEngine::vulkan(), config, data)?.start(stop, on_event),
+        Backend::Vulkan => device_memory::guard(|| {
+            Run::new(crate::burn_engine::BurnEngine::vulkan(), config, data)?.start(stop, on_event)
+        }),
         #[cfg(not(feature = "vulkan"))]
         Backend::Vulkan => Err(TrainError::BackendUnavailable {
             backend: "vulkan",
-            hint: "Build with the cargo feature `vulkan`, or set device to cpu",
+            hint: [
+                "Build with the cargo feature `vulkan`, or set device to cpu",
+                "请启用 cargo 特性 vulkan 重新构建，或将 device 设为 cpu",
+            ],
         }),
     }
 }
@@ -53,7 +64,7 @@ fn check(config: &TrainConfig) -> Result<(), TrainError> {
         ("threads", config.threads.unwrap_or(1)),
     ];
     if let Some((field, value)) = counts.into_iter().find(|(_, value)| *value == 0) {
-        return bad(field, value.to_string(), "use 1 or more");
+        return bad(field, value.to_string(), ["use 1 or more", "请使用 1 或更大的数"]);
     }
     for (field, value) in [
         ("max_steps", config.max_steps),
@@ -61,32 +72,41 @@ fn check(config: &TrainConfig) -> Result<(), TrainError> {
         ("checkpoint_every_steps", config.checkpoint_every_steps),
     ] {
         if value == Some(0) {
-            return bad(field, "0".into(), "use 1 or more, or leave it out");
+            return bad(field, "0".into(), ["use 1 or more, or leave it out", "请使用 1 或更大的数，或留空"]);
         }
     }
     if config.max_length < 2 {
-        return bad("max_length", config.max_length.to_string(), "use 2 tokens or more");
+        return bad(
+            "max_length",
+            config.max_length.to_string(),
+            ["use 2 tokens or more", "请使用不小于 2 的 token 数"],
+        );
     }
     if !(config.learning_rate > 0.0 && config.learning_rate.is_finite()) {
-        return bad("learning_rate", config.learning_rate.to_string(), "use a number above 0, such as 2e-4");
+        let hint = ["use a number above 0, such as 2e-4", "请使用大于 0 的数，例如 2e-4"];
+        return bad("learning_rate", config.learning_rate.to_string(), hint);
     }
     if !(config.lora.alpha > 0.0 && config.lora.alpha.is_finite()) {
-        return bad("lora.alpha", config.lora.alpha.to_string(), "use a number above 0, such as twice the rank");
+        let hint = ["use a number above 0, such as twice the rank", "请使用大于 0 的数，例如秩的两倍"];
+        return bad("lora.alpha", config.lora.alpha.to_string(), hint);
     }
     for (field, value) in [("weight_decay", config.weight_decay), ("max_grad_norm", config.max_grad_norm)] {
         if !(value >= 0.0 && value.is_finite()) {
-            return bad(field, value.to_string(), "use 0 or a number above it");
+            return bad(field, value.to_string(), ["use 0 or a number above it", "请使用 0 或更大的数"]);
         }
     }
     for (field, value) in [("warmup_ratio", config.warmup_ratio), ("validation_split", config.validation_split)] {
         if !(0.0..1.0).contains(&value) {
-            return bad(field, value.to_string(), "use a number from 0 to below 1");
+            return bad(field, value.to_string(), ["use a number from 0 to below 1", "请使用不小于 0 且小于 1 的数"]);
         }
     }
     let known = LoraConfig::ALL_TARGETS;
     let unknown = config.lora.targets.iter().find(|target| !known.contains(&target.as_str()));
     if let Some(target) = unknown.cloned().or(config.lora.targets.is_empty().then(|| "empty".into())) {
-        let hint = "use some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj";
+        let hint = [
+            "use some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj",
+            "请从 q_proj、k_proj、v_proj、o_proj、gate_proj、up_proj、down_proj 中选择",
+        ];
         return bad("lora.targets", target, hint);
     }
     Ok(())
@@ -104,6 +124,10 @@ struct Run<'a, E: Engine> {
     dropped: usize,
     state: State,
     resumed_from: Option<u64>,
+    /// When the last checkpoint was written, or training began.
+    saved: Instant,
+    /// The most device memory seen, in bytes.
+    device_peak: Option<u64>,
 }
 
 /// What a run reports to.
@@ -123,7 +147,13 @@ impl<'a, E: Engine + Send> Run<'a, E> {
         let encoder = Encoder::of_model(&config.model_dir, model_config.vocab)?;
         let (mut examples, dropped) = encode(&encoder, config, data)?;
         let held_out = hold_out(config, &mut examples);
-        let total_steps = total_steps(config, examples.len());
+        let plan = Plan::new(config, &examples);
+        let weights = Weights::of_model(&config.model_dir)?;
+        if engine.device_bytes().is_none() {
+            let longest = plan.to_come(0, 0, 0).longest;
+            let targets = longest.iter().map(|&i| examples[i].targets()).sum();
+            memory::check(&model_config, &weights, &config.lora, [plan.tokens(&longest), targets])?;
+        }
 
         let mut adapter = Adapter::new(&model_config, &config.lora, config.seed);
         let mut adamw = AdamW::new(&adapter);
@@ -134,7 +164,7 @@ impl<'a, E: Engine + Send> Run<'a, E> {
             targets: config.lora.targets.clone(),
             batch_size: config.batch_size,
             gradient_accumulation_steps: config.gradient_accumulation_steps,
-            total_steps,
+            total_steps: plan.total_steps,
             data: digest(&examples),
         };
         files::create_dir(&checkpoint::folder(config))?;
@@ -148,9 +178,22 @@ impl<'a, E: Engine + Send> Run<'a, E> {
         let resumed_from = found.as_ref().map(|state| state.step);
         let state =
             found.unwrap_or(State { step: 0, epoch: 0, position: 0, loss: None, validation_loss: None, identity });
-        let model = Model::load(&engine, model_config, &Weights::of_model(&config.model_dir)?, &adapter)?;
-        let engine = Arc::new(engine);
-        Ok(Self { engine, config, model, adapter, adamw, examples, held_out, dropped, state, resumed_from })
+        let model = Model::load(&engine, model_config, &weights, &adapter)?;
+        let (engine, saved, device_peak) = (Arc::new(engine), Instant::now(), None);
+        Ok(Self {
+            engine,
+            config,
+            model,
+            adapter,
+            adamw,
+            examples,
+            held_out,
+            dropped,
+            state,
+            resumed_from,
+            saved,
+            device_peak,
+        })
     }
 
     /// Trains on one thread of the engine's from beginning to end, so that its memory stays in one place; the events
@@ -185,24 +228,31 @@ impl<'a, E: Engine + Send> Run<'a, E> {
             trainable_parameters: self.adapter.count(),
             resumed_from_step: self.resumed_from,
         });
+        self.probe(stop, on_event);
+        self.saved = Instant::now();
         while self.state.step < total_steps {
             let start = Instant::now();
             let Some(step) = self.step(stop)? else {
+                self.report_memory(on_event);
                 let adapter = self.checkpoint(on_event)?;
                 return Ok(self.summary(true, adapter));
             };
+            let (seconds, device_bytes) = (start.elapsed().as_secs_f64(), self.device_bytes());
             on_event(&Event::Step {
                 step: self.state.step,
                 epoch: self.state.epoch as f64 + self.state.position as f64 / self.examples.len() as f64,
                 loss: step.loss,
                 learning_rate: step.rate,
                 grad_norm: step.grad_norm,
-                tokens_per_second: step.tokens as f64 / start.elapsed().as_secs_f64(),
-                memory_bytes: resident_bytes(),
+                seconds,
+                tokens_per_second: step.tokens as f64 / seconds,
+                memory_bytes: memory::resident().unwrap_or(0),
+                device_bytes,
             });
-            let (at, last) = (self.state.step, self.state.step == total_steps);
-            let due = |every: Option<u64>| last || every.map_or(self.state.position == 0, |n| at.is_multiple_of(n));
-            let (evaluate, save) = (due(self.config.eval_every_steps), due(self.config.checkpoint_every_steps));
+            let (at, last, epoch_ended) = (self.state.step, self.state.step == total_steps, self.state.position == 0);
+            let every = |steps: Option<u64>, otherwise| last || steps.map_or(otherwise, |n| at.is_multiple_of(n));
+            let evaluate = every(self.config.eval_every_steps, epoch_ended);
+            let save = every(self.config.checkpoint_every_steps, checkpoint_due(epoch_ended, self.saved.elapsed()));
             if evaluate && !self.held_out.is_empty() {
                 let loss = self.evaluate();
                 self.state.validation_loss = Some(loss);
@@ -212,6 +262,7 @@ impl<'a, E: Engine + Send> Run<'a, E> {
                 self.checkpoint(on_event)?;
             }
         }
+        self.report_memory(on_event);
         let adapter = self.config.output_dir.clone();
         self.adapter.write(&adapter, &self.config.lora, &self.config.model_dir)?;
         on_event(&Event::End {
@@ -225,8 +276,7 @@ impl<'a, E: Engine + Send> Run<'a, E> {
     /// Makes an optimizer step; none when `stop` came before its last micro-batch was done.
     fn step(&mut self, stop: &AtomicBool) -> Result<Option<Step>, TrainError> {
         let config = self.config;
-        let mut order: Vec<usize> = (0..self.examples.len()).collect();
-        Rng::new(config.seed, 1000 + self.state.epoch as u64).shuffle(&mut order);
+        let order = order(config.seed, self.state.epoch, self.examples.len());
         let count = config.batch_size * config.gradient_accumulation_steps;
         let end = order.len().min(self.state.position + count);
         let chosen: Vec<&Example> = order[self.state.position..end].iter().map(|&i| &self.examples[i]).collect();
@@ -239,12 +289,7 @@ impl<'a, E: Engine + Send> Run<'a, E> {
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let batch = Batch::new(batch.iter().copied());
-            let (loss, part) = self.engine.run(|| {
-                let (loss, part) = self.model.gradients(&self.engine, &lora, &batch, 1.0 / targets as f32);
-                let part = part.into_iter().flatten().map(|pair| pair.map(|m| self.engine.numbers(&m)));
-                (loss, part.collect::<Vec<_>>())
-            });
+            let (loss, part) = self.micro_batch(&lora, &Batch::new(batch.iter().copied()), targets);
             sum += loss;
             match gradients.is_empty() {
                 true => gradients = part,
@@ -272,6 +317,15 @@ impl<'a, E: Engine + Send> Run<'a, E> {
         Ok(Some(Step { loss, grad_norm, rate, tokens }))
     }
 
+    /// Sum of the losses, and the gradients of the mean over `targets`.
+    fn micro_batch(&self, lora: &Lora<E::Matrix>, batch: &Batch, targets: usize) -> (f64, Vec<[Vec<f32>; 2]>) {
+        self.engine.run(|| {
+            let (loss, gradients) = self.model.gradients(&self.engine, lora, batch, 1.0 / targets as f32);
+            let numbers = gradients.into_iter().flatten().map(|pair| pair.map(|m| self.engine.numbers(&m)));
+            (loss, numbers.collect())
+        })
+    }
+
     fn evaluate(&self) -> f64 {
         let lora = self.adapter.upload(&*self.engine);
         let batches = self.held_out.chunks(self.config.batch_size);
@@ -280,8 +334,9 @@ impl<'a, E: Engine + Send> Run<'a, E> {
         sum / self.held_out.iter().map(|example| example.targets()).sum::<usize>() as f64
     }
 
-    fn checkpoint(&self, on_event: &mut OnEvent) -> Result<PathBuf, TrainError> {
+    fn checkpoint(&mut self, on_event: &mut OnEvent) -> Result<PathBuf, TrainError> {
         let path = checkpoint::write(self.config, &self.adapter, &self.adamw, &self.state)?;
+        self.saved = Instant::now();
         on_event(&Event::Checkpoint { step: self.state.step, path: path.clone() });
         Ok(path)
     }
@@ -333,10 +388,10 @@ fn hold_out(config: &TrainConfig, examples: &mut Vec<Example>) -> Vec<Example> {
     held_out
 }
 
-fn total_steps(config: &TrainConfig, examples: usize) -> u64 {
-    let per_epoch = examples.div_ceil(config.batch_size * config.gradient_accumulation_steps) as u64;
-    let all = per_epoch * config.epochs as u64;
-    config.max_steps.map_or(all, |max| all.min(max))
+/// Whether a checkpoint is due after a step without an interval in steps; `since` the last one.
+fn checkpoint_due(epoch_ended: bool, since: Duration) -> bool {
+    let pause = if epoch_ended { Duration::from_secs(60) } else { Duration::from_secs(600) };
+    since >= pause
 }
 
 /// FNV-1a over the tokens and what of them is learned.
@@ -348,10 +403,13 @@ fn digest(examples: &[Example]) -> u64 {
     tokens.fold(0xcbf2_9ce4_8422_2325, |hash, token| (hash ^ token).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// Resident memory of this process; 0 where the system does not say.
-fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_cost_small_data_sets_nothing_and_large_ones_lose_ten_minutes_at_most() {
+        let due = |epoch_ended, seconds| checkpoint_due(epoch_ended, Duration::from_secs(seconds));
+        assert_eq!([due(true, 59), due(true, 60), due(false, 599), due(false, 600)], [false, true, false, true]);
+    }
 }

@@ -9,9 +9,8 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserialize;
 
-use crate::TrainError;
 use crate::cpu::Bf16;
-use crate::files;
+use crate::{Hint, TrainError, files};
 
 /// A frozen weight, in the type in which the file has it (f16 is widened).
 pub struct Frozen {
@@ -99,6 +98,14 @@ impl Weights {
         })
     }
 
+    /// Bytes that a tensor takes once it is read.
+    pub fn held_bytes(&self, name: &str) -> u64 {
+        self.find(name).map_or(0, |(_, info)| {
+            let count = info.shape.iter().map(|side| *side as u64).product::<u64>();
+            count * if info.dtype == Dtype::BF16 { 2 } else { 4 }
+        })
+    }
+
     fn find(&self, name: &str) -> Result<(&Tensors, &TensorInfo), TrainError> {
         let missing = || TrainError::MissingTensor { name: name.into() };
         let file = &self.files[*self.index.get(name).ok_or_else(missing)?];
@@ -125,7 +132,10 @@ impl Weights {
 
 impl Tensors {
     fn open(path: &Path) -> Result<Self, TrainError> {
-        const HINT: &str = "the weights have to be in safetensors format. Download the model again, or convert it";
+        const HINT: Hint = [
+            "the weights have to be in safetensors format. Download the model again, or convert it",
+            "权重必须是 safetensors 格式。请重新下载模型，或转换格式",
+        ];
         if !path.exists() {
             return Err(TrainError::MissingFile { path: path.into(), hint: HINT });
         }

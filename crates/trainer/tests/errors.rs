@@ -7,7 +7,16 @@ use std::path::Path;
 
 use common::{conversation, corpus, facts, folder, train, turn};
 use serde_json::{Value, json};
-use trainer::{Backend, Conversation, GenerateConfig, LoraConfig, Role, TinyConfig, TrainConfig, generate, make_tiny};
+use trainer::{
+    Backend, Conversation, GenerateConfig, LoraConfig, Role, TinyConfig, TrainConfig, TrainError, generate, make_tiny,
+};
+
+/// An error's sentence, which exists in Chinese too.
+fn sentence(error: TrainError) -> String {
+    let chinese = error.message_zh();
+    assert!(chinese.chars().filter(|c| ('\u{4e00}'..='\u{9fff}').contains(c)).count() > 5, "{chinese}");
+    error.to_string()
+}
 
 fn tiny(dir: &Path) {
     let options = TinyConfig { hidden: 16, intermediate: 16, layers: 1, heads: 2, vocab: 300, ..Default::default() };
@@ -47,7 +56,7 @@ fn a_wrong_model_folder_is_explained() {
         let dir = folder(&format!("wrong-{name}"));
         tiny(&dir.join("model"));
         damage(&dir);
-        let error = train(&config(&dir), &facts()).unwrap_err().to_string();
+        let error = sentence(train(&config(&dir), &facts()).unwrap_err());
         assert!(words.iter().all(|word| error.contains(word)), "{name}: {error}");
     }
 }
@@ -74,7 +83,7 @@ fn corrupt_weights_never_panic() {
     ask().unwrap();
     for length in [0, 7, 8, 100, header, sound.len() - 1] {
         fs::write(&path, &sound[..length]).unwrap();
-        let error = ask().unwrap_err().to_string();
+        let error = sentence(ask().unwrap_err());
         assert!(error.contains("model.safetensors is not valid"), "{length} bytes: {error}");
     }
     let mut refused = 0;
@@ -91,7 +100,7 @@ fn corrupt_weights_never_panic() {
 fn wrong_data_is_explained() {
     let dir = folder("data");
     tiny(&dir.join("model"));
-    let fails = |config: &TrainConfig, data: &[Conversation]| train(config, data).unwrap_err().to_string();
+    let fails = |config: &TrainConfig, data: &[Conversation]| sentence(train(config, data).unwrap_err());
     let config = config(&dir);
     assert!(fails(&config, &[]).contains("no examples"));
     let question = Conversation { turns: vec![turn(Role::User, "Hi")] };
@@ -127,11 +136,12 @@ fn wrong_settings_are_explained() {
         (TrainConfig { learning_rate: 1e30, max_grad_norm: 0.0, ..ok.clone() }, "Lower the learning rate"),
     ];
     for (config, word) in cases {
-        let error = train(&config, &facts()).unwrap_err().to_string();
+        let error = sentence(train(&config, &facts()).unwrap_err());
         assert!(error.contains(word), "{word}: {error}");
     }
     fs::write(dir.join("file"), "").unwrap();
-    let error = train(&TrainConfig { output_dir: dir.join("file/out"), ..ok }, &facts()).unwrap_err().to_string();
+    let elsewhere = TrainConfig { output_dir: dir.join("file/out"), ..ok };
+    let error = sentence(train(&elsewhere, &facts()).unwrap_err());
     assert!(error.contains("cannot write"), "{error}");
 }
 
@@ -144,8 +154,43 @@ fn an_adapter_of_another_model_is_refused() {
     make_tiny(&dir.join("other"), &corpus(), &other).unwrap();
     let ask = |adapter: &Path| {
         let greedy = GenerateConfig { max_new_tokens: 1, ..Default::default() };
-        generate(&dir.join("other"), Some(adapter), &[turn(Role::User, "Hi")], &greedy).unwrap_err().to_string()
+        sentence(generate(&dir.join("other"), Some(adapter), &[turn(Role::User, "Hi")], &greedy).unwrap_err())
     };
     assert!(ask(&dir.join("out")).contains("does not fit the model"));
     assert!(ask(&dir.join("model")).contains("adapter_config.json is missing"));
+}
+
+/// A model of 6 TiB in a file that takes no space on disk.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_model_that_memory_cannot_hold_is_refused_before_it_is_read() {
+    const WIDE: u64 = 1 << 35;
+    let dir = folder("huge");
+    tiny(&dir.join("model"));
+    with(&dir, "intermediate_size", json!(WIDE));
+    let path = dir.join("model/model.safetensors");
+    let sound = fs::read(&path).unwrap();
+    let length = u64::from_le_bytes(sound[..8].try_into().unwrap()) as usize;
+    let mut header: serde_json::Map<String, Value> = serde_json::from_slice(&sound[8..8 + length]).unwrap();
+    let mut end = 0;
+    for (name, tensor) in header.iter_mut().filter(|(name, _)| *name != "__metadata__") {
+        let mut shape: Vec<u64> = serde_json::from_value(tensor["shape"].clone()).unwrap();
+        match name {
+            name if name.contains("down_proj") => shape[1] = WIDE,
+            name if name.contains("gate_proj") || name.contains("up_proj") => shape[0] = WIDE,
+            _ => {}
+        }
+        let start = end;
+        end += 4 * shape.iter().product::<u64>();
+        *tensor = json!({"dtype": "F32", "shape": shape, "data_offsets": [start, end]});
+    }
+    let header = Value::from(header).to_string();
+    fs::write(&path, [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat()).unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(8 + header.len() as u64 + end).unwrap();
+
+    let lora = LoraConfig { targets: vec!["q_proj".into()], ..Default::default() };
+    let error = train(&TrainConfig { lora, ..config(&dir) }, &facts()).unwrap_err();
+    assert!(matches!(error, TrainError::OutOfHostMemory { needed, .. } if needed > end), "{error}");
+    assert!(sentence(error).contains("at least 6144.0 GiB"));
+    assert!(!dir.join("out").exists());
 }

@@ -43,13 +43,7 @@ fn a_random_model_learns_the_answers_by_heart() {
     let (summary, events) = train(&config, &facts()).unwrap();
     assert_eq!((summary.steps, summary.stopped, summary.dropped_examples), (120, false, 0));
     assert!(summary.loss.unwrap() < 0.05, "{summary:?}");
-    let losses: Vec<f64> = events
-        .iter()
-        .filter_map(|e| match e {
-            Event::Step { loss, .. } => Some(*loss),
-            _ => None,
-        })
-        .collect();
+    let losses = losses(&events);
     assert!(losses.len() == 120 && losses[0] > 4.0, "{losses:?}");
 
     let greedy = GenerateConfig { max_new_tokens: 40, ..Default::default() };
@@ -62,6 +56,58 @@ fn a_random_model_learns_the_answers_by_heart() {
     let sampled = GenerateConfig { temperature: 0.5, top_p: 0.9, ..greedy.clone() };
     let sampled = generate(&model, Some(&summary.adapter), &[turn(Role::User, question)], &sampled).unwrap();
     assert_eq!(sampled, answer);
+}
+
+fn losses(events: &[Event]) -> Vec<f64> {
+    let loss = |event: &Event| match event {
+        Event::Step { loss, .. } => Some(*loss),
+        _ => None,
+    };
+    events.iter().filter_map(loss).collect()
+}
+
+#[test]
+fn a_probe_measures_and_changes_nothing() {
+    let dir = folder("probe");
+    tiny(&dir.join("model"));
+    let config = |name: &str, probe| TrainConfig {
+        model_dir: dir.join("model"),
+        output_dir: dir.join(name),
+        epochs: 8,
+        gradient_accumulation_steps: 3,
+        learning_rate: 1e-2,
+        probe,
+        ..Default::default()
+    };
+    let (_, events) = train(&config("probed", true), &facts()).unwrap();
+    let Event::Probe { peak_bytes, allocated_bytes, seconds_per_step, tokens } = events[1] else {
+        panic!("{:?}", events[1])
+    };
+    assert!(seconds_per_step > 0.0 && tokens > 10 && allocated_bytes.is_none());
+    let [memory, end] = &events[events.len() - 2..] else { panic!() };
+    assert!(matches!(end, Event::End { .. }));
+    let Event::Memory { peak_bytes: in_all, .. } = memory else { panic!("{memory:?}") };
+    if cfg!(target_os = "linux") {
+        assert!(peak_bytes > Some(1 << 20) && in_all > &Some(1 << 20));
+    }
+    // The epochs are too short for a checkpoint each.
+    let checkpoints: Vec<u64> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Checkpoint { step, .. } => Some(*step),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(checkpoints, [80]);
+
+    let (_, plain) = train(&config("plain", false), &facts()).unwrap();
+    assert_eq!(losses(&events), losses(&plain), "to the last bit");
+    assert_eq!(numbers(&dir.join("probed")), numbers(&dir.join("plain")));
+
+    // Twice the longest of so few would be more than 2 % of all.
+    let short = TrainConfig { epochs: 1, ..config("short", true) };
+    let (_, events) = train(&short, &facts()).unwrap();
+    assert!(!events.iter().any(|event| matches!(event, Event::Probe { .. })));
 }
 
 #[test]
@@ -84,10 +130,10 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
         keep_checkpoints: 2,
         ..Default::default()
     };
-    let (whole, events) = train(&config("whole"), &facts()).unwrap();
+    let (whole, whole_events) = train(&config("whole"), &facts()).unwrap();
     assert_eq!(whole.steps, 9);
-    assert!(matches!(events[0], Event::Start { examples: 24, validation_examples: 6, total_steps: 9, .. }));
-    let evaluated: Vec<u64> = events
+    assert!(matches!(whole_events[0], Event::Start { examples: 24, validation_examples: 6, total_steps: 9, .. }));
+    let evaluated: Vec<u64> = whole_events
         .iter()
         .filter_map(|e| match e {
             Event::Eval { step, .. } => Some(*step),
@@ -135,6 +181,24 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
     assert_eq!((stopped.steps, stopped.stopped, stopped.loss), (0, true, None));
     train(&TrainConfig { resume: true, ..config("late") }, &facts()).unwrap();
     assert_eq!(numbers(&dir.join("late")), b);
+
+    // As an attempt does that follows one which ran out of memory: half the micro-batch, the same examples in a step.
+    let halved = |name| TrainConfig { batch_size: 2, gradient_accumulation_steps: 4, ..config(name) };
+    let stop = AtomicBool::new(false);
+    let stopped = trainer::train(&config("halved"), &facts(), &stop, &mut |event| {
+        stop.store(matches!(event, Event::Step { step: 5, .. }), Ordering::Relaxed);
+    });
+    assert_eq!(stopped.unwrap().steps, 5);
+    let (_, others) = train(&TrainConfig { resume: true, ..halved("halved") }, &facts()).unwrap();
+    assert!(matches!(others[0], Event::Start { resumed_from_step: Some(5), .. }), "{:?}", others[0]);
+    let (expected, found) = (losses(&whole_events), losses(&others));
+    assert_eq!(found.len(), 4);
+    for (expected, found) in expected[5..].iter().zip(found) {
+        assert!((found / expected - 1.0).abs() < 1e-5, "{found} is not {expected}");
+    }
+    let fewer = TrainConfig { batch_size: 2, resume: true, ..config("halved") };
+    let error = train(&fewer, &facts()).unwrap_err().to_string();
+    assert!(error.contains("another batch_size × gradient_accumulation_steps (there 8, now 4)"), "{error}");
 
     // Once done, a resume changes nothing; another setting is refused.
     let (again, _) = train(&resumed, &facts()).unwrap();

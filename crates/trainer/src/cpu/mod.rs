@@ -15,7 +15,7 @@ use crate::engine::{Angles, Engine, Heads, Operand};
 use crate::weights::{Frozen, Numbers};
 
 /// Logits held at once in the loss, in floats (160 MiB).
-const LOGITS: usize = 40 << 20;
+pub const LOGITS: usize = 40 << 20;
 
 /// The CPU as an [`Engine`].
 pub struct Cpu {

@@ -23,7 +23,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn batch(dir: &Path) -> Batch {
-    let sequences: Vec<Sequence> = files::read_json(&dir.join("batch.json"), "").unwrap();
+    let sequences: Vec<Sequence> = files::read_json(&dir.join("batch.json"), ["", ""]).unwrap();
     let examples: Vec<Example> = sequences.into_iter().map(|s| Example { ids: s.ids, answer: s.answer }).collect();
     Batch::new(&examples)
 }

@@ -10,21 +10,25 @@ use std::{
 };
 
 use clap::Args;
-use domain::{FineTune, Home, Recipe};
+use domain::{FineTune, Home, Method, Objective, Recipe};
 use recipes::{
     dataset,
     hub::{self, HubOptions},
-    models::ModelRef,
+    models::{self, HubCache, ModelRef},
 };
 use serde::Serialize;
 use serde_json::json;
 use trainer::{Backend, Conversation, Event, LoraConfig, Schedule, TrainConfig, TrainError, Turn};
 
-use super::model;
 use crate::{
     error::{CliError, Result},
+    output,
     text::text,
 };
+
+mod fault;
+
+use fault::Fault;
 
 #[derive(Args)]
 pub struct Train {
@@ -34,6 +38,9 @@ pub struct Train {
     /// Receives the adapter, checkpoints/ and metrics.jsonl
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
+    /// Begin without measuring what the longest batch takes
+    #[arg(long)]
+    no_probe: bool,
 }
 
 /// As if SIGTERM had ended it.
@@ -51,17 +58,14 @@ pub fn run(home: &Home, command: Train) -> Result<ExitCode> {
         metrics: file.map_err(|error| CliError::file(&metrics, &error))?,
         stop: stop_flag()?,
         total_steps: 0,
+        grant: std::env::var("SAGE_GRANT_BYTES").ok().and_then(|bytes| bytes.parse().ok()),
     };
-    match run.train(&recipe) {
+    match run.train(&recipe, !command.no_probe) {
         Ok(Outcome::Completed) => Ok(ExitCode::SUCCESS),
         Ok(Outcome::Stopped) => Ok(ExitCode::from(STOPPED)),
-        Err(error) => {
-            let message = match &error.next_step {
-                Some(step) => format!("{}. {step}", error.sentence),
-                None => error.sentence.clone(),
-            };
-            run.report(&json!({ "event": "error", "code": error.code, "message": message }));
-            Err(error)
+        Err(fault) => {
+            run.report(&fault.event());
+            Err(fault.into())
         }
     }
 }
@@ -77,30 +81,27 @@ struct Run<'a> {
     metrics: File,
     stop: Arc<AtomicBool>,
     total_steps: u64,
+    /// Bytes promised to this attempt; `None` once they were found to be exceeded, which is said once.
+    grant: Option<u64>,
 }
 
 impl Run<'_> {
-    fn train(&mut self, recipe: &Path) -> Result<Outcome> {
+    fn train(&mut self, recipe: &Path, probe: bool) -> Result<Outcome, Fault> {
         let recipe = read_recipe(recipe)?;
-        if recipe.load_in_8bit {
-            say(text(
-                "提示：内置训练器不使用 8 位量化，以原精度加载模型",
-                "note: the built-in trainer does not quantise; the model is loaded in its own precision",
-            ));
-        }
+        note_differences(&recipe);
         let Some(model_dir) = self.model(&recipe.model_name)? else { return Ok(Outcome::Stopped) };
         let data = read_data(Path::new(&recipe.dataset_file))?;
         say(text(
             format!("模型 {}，{} 条样本", model_dir.display(), data.len()),
             format!("model {}, {} examples", model_dir.display(), data.len()),
         ));
-        let config = config(&recipe, model_dir, self.output.clone());
+        let config = TrainConfig { probe, ..config(&recipe, model_dir, self.output.clone()) };
         let stop = self.stop.clone();
         let summary = trainer::train(&config, &data, &stop, &mut |event| {
             self.report(event);
             self.say(event);
         })
-        .map_err(|error| trainer_error(&error))?;
+        .map_err(Fault::Trainer)?;
         if !summary.stopped {
             return Ok(Outcome::Completed);
         }
@@ -112,8 +113,8 @@ impl Run<'_> {
     }
 
     /// The model's folder; fetched first if it is not on this machine. `None` if it was stopped meanwhile.
-    fn model(&mut self, name: &str) -> Result<Option<PathBuf>> {
-        let id = match model::resolve(self.home, name)? {
+    fn model(&mut self, name: &str) -> Result<Option<PathBuf>, Fault> {
+        let id = match models::resolve(name, self.home, &HubCache::from_env()).map_err(Fault::Model)? {
             ModelRef::Local(folder) => return Ok(Some(folder)),
             ModelRef::Hub { id } => id,
         };
@@ -134,8 +135,8 @@ impl Run<'_> {
                     self.report(&json!({ "event": "fetch", "file": file, "bytes": bytes, "total_bytes": total_bytes }));
                 }
                 if said.due() || done {
-                    let size = crate::output::bytes(progress.bytes);
-                    let total = progress.total_bytes.map_or_else(|| "?".into(), crate::output::bytes);
+                    let size = output::bytes(progress.bytes);
+                    let total = progress.total_bytes.map_or_else(|| "?".into(), output::bytes);
                     say(text(format!("已下载 {size}，共 {total}"), format!("fetched {size} of {total}")));
                 }
             },
@@ -144,7 +145,7 @@ impl Run<'_> {
         match fetched {
             Ok(folder) => Ok(Some(folder)),
             Err(_) if self.stop.load(Ordering::Relaxed) => Ok(None),
-            Err(error) => Err(model::hub_error(&error)),
+            Err(error) => Err(Fault::Hub(error)),
         }
     }
 
@@ -154,6 +155,18 @@ impl Run<'_> {
         line.push(b'\n');
         if let Err(error) = self.metrics.write_all(&line) {
             eprintln!("metrics.jsonl: {error}");
+        }
+    }
+
+    fn compare_with_grant(&mut self, peak: Option<u64>) {
+        let (Some(peak), Some(grant)) = (peak, self.grant) else { return };
+        if peak > grant {
+            self.grant = None;
+            let (peak, grant) = (output::bytes(peak), output::bytes(grant));
+            say(text(
+                format!("警告：训练占用 {peak}，超过分配的 {grant}"),
+                format!("warning: the training takes {peak}, more than the {grant} granted to it"),
+            ));
         }
     }
 
@@ -176,6 +189,21 @@ impl Run<'_> {
                     ));
                 }
             }
+            Event::Probe { peak_bytes, seconds_per_step, tokens, .. } => {
+                let peak = output::or_dash(peak_bytes.map(output::bytes));
+                say(text(
+                    format!("试运行：最长的批次（{tokens} token）占用内存 {peak}，每步约 {seconds_per_step:.2} 秒"),
+                    format!(
+                        "probe: the longest batch ({tokens} tokens) takes {peak}; about {seconds_per_step:.2} s a step"
+                    ),
+                ));
+                self.compare_with_grant(*peak_bytes);
+            }
+            Event::Memory { peak_bytes, .. } => {
+                let peak = output::or_dash(peak_bytes.map(output::bytes));
+                say(text(format!("内存峰值 {peak}"), format!("peak memory {peak}")));
+                self.compare_with_grant(*peak_bytes);
+            }
             Event::Step { step, epoch, loss, learning_rate, tokens_per_second, .. } => say(format!(
                 "step {step}/{} epoch {epoch:.2} loss {loss:.4} lr {learning_rate:.2e} {tokens_per_second:.0} tokens/s",
                 self.total_steps
@@ -196,6 +224,24 @@ impl Run<'_> {
                 ));
             }
         }
+    }
+}
+
+/// What the recipe asks for and the built-in trainer does otherwise, with the same result.
+fn note_differences(recipe: &FineTune) {
+    if let Some(bits) = recipe.quantization_bits() {
+        say(text(
+            format!("提示：内置训练器不使用 {bits} 位量化，以原精度加载模型"),
+            format!(
+                "note: the built-in trainer does not quantise to {bits} bits; the model is loaded in its own precision"
+            ),
+        ));
+    }
+    if !recipe.gradient_checkpointing {
+        say(text(
+            "提示：内置训练器自行决定保留或重新计算哪些激活值",
+            "note: the built-in trainer decides itself which activations to keep and which to recompute",
+        ));
     }
 }
 
@@ -241,28 +287,25 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn read_recipe(path: &Path) -> Result<FineTune> {
-    let content = fs::read_to_string(path).map_err(|error| CliError::file(path, &error))?;
-    let invalid = |reason: String| {
-        let path = path.display();
-        CliError::new(
-            "recipe-invalid",
-            text(format!("{path} 不是有效的配方：{reason}"), format!("{path} is not a valid recipe: {reason}")),
-        )
-        .next(text("字段说明：sage task submit --help", "sage task submit --help explains the fields"))
+fn read_recipe(path: &Path) -> Result<FineTune, Fault> {
+    let content = fs::read_to_string(path).map_err(fault::file(path))?;
+    let invalid = |reason| Fault::Recipe { path: path.into(), reason };
+    let recipe: Recipe =
+        serde_json::from_str(&content).map_err(|error| invalid([error.to_string(), error.to_string()]))?;
+    recipes::validate(&recipe).map_err(|field| invalid([field.message_zh, field.message]))?;
+    let Recipe::FineTune(recipe) = recipe else {
+        return Err(invalid(["它是一个命令，不是微调".into(), "it is a command, not a fine-tune".into()]));
     };
-    let recipe: Recipe = serde_json::from_str(&content).map_err(|error| invalid(error.to_string()))?;
-    recipes::validate(&recipe).map_err(|field| invalid(text(field.message_zh, field.message)))?;
-    match recipe {
-        Recipe::FineTune(fine_tune) => Ok(fine_tune),
-        Recipe::Command(_) => {
-            Err(invalid(text("它是一个命令，不是微调".into(), "it is a command, not a fine-tune".into())))
-        }
+    let beyond = |zh: &str, en: &str| Err(Fault::NotBuiltIn([zh.into(), en.into()]));
+    match (recipe.method, recipe.objective) {
+        (Method::Full, _) => beyond("全参数微调", "full fine-tuning"),
+        (_, Objective::Dpo) => beyond("偏好优化（DPO）", "preference optimisation (DPO)"),
+        (Method::Lora, Objective::Sft) => Ok(recipe),
     }
 }
 
-fn read_data(path: &Path) -> Result<Vec<Conversation>> {
-    let conversations = dataset::read(path).map_err(|error| dataset_error(path, &error))?;
+fn read_data(path: &Path) -> Result<Vec<Conversation>, Fault> {
+    let conversations = dataset::read(path).map_err(|error| Fault::Data { path: path.into(), error })?;
     let turn = |turn: dataset::Turn| Turn { role: role(turn.role), content: turn.content };
     let conversation =
         |example: dataset::Conversation| Conversation { turns: example.turns.into_iter().map(turn).collect() };
@@ -286,7 +329,14 @@ fn config(recipe: &FineTune, model_dir: PathBuf, output_dir: PathBuf) -> TrainCo
         gradient_accumulation_steps: recipe.gradient_accumulation_steps as usize,
         learning_rate: recipe.learning_rate,
         max_length: recipe.max_length as usize,
-        lora: LoraConfig { rank: recipe.lora_rank as usize, alpha: recipe.lora_alpha, ..LoraConfig::default() },
+        lora: LoraConfig {
+            rank: recipe.lora_rank as usize,
+            alpha: recipe.lora_alpha,
+            targets: match recipe.lora_targets.is_empty() {
+                true => LoraConfig::default().targets,
+                false => recipe.lora_targets.clone(),
+            },
+        },
         warmup_ratio: recipe.warmup_ratio,
         schedule: match recipe.schedule {
             domain::Schedule::Cosine => Schedule::Cosine,
@@ -311,30 +361,5 @@ pub fn dataset_error(path: &Path, error: &dataset::DatasetError) -> CliError {
 }
 
 pub fn trainer_error(error: &TrainError) -> CliError {
-    CliError::new(code(error), error.to_string())
-}
-
-fn code(error: &TrainError) -> &'static str {
-    match error {
-        TrainError::MissingFile { .. } => "model-file-missing",
-        TrainError::Read { .. } => "file-unreadable",
-        TrainError::Write { .. } => "file-unwritable",
-        TrainError::DiskFull { .. } => "disk-full",
-        TrainError::BadFile { .. } => "model-file-damaged",
-        TrainError::UnsupportedArchitecture { .. } => "architecture-not-supported",
-        TrainError::UnsupportedFeature { .. } => "model-feature-not-supported",
-        TrainError::MissingTensor { .. } => "model-tensor-missing",
-        TrainError::TensorShape { .. } => "model-tensor-shape",
-        TrainError::TensorType { .. } => "model-tensor-type",
-        TrainError::AdapterMismatch { .. } => "adapter-mismatch",
-        TrainError::Template { .. } => "chat-template",
-        TrainError::Tokenizer { .. } => "tokenizer",
-        TrainError::NoExamples => "dataset-empty",
-        TrainError::NoAnswer { .. } => "dataset-no-answer",
-        TrainError::NothingFits { .. } => "max-length-too-short",
-        TrainError::BadSetting { .. } => "setting-invalid",
-        TrainError::Diverged { .. } => "loss-diverged",
-        TrainError::CheckpointMismatch { .. } => "checkpoint-mismatch",
-        TrainError::BackendUnavailable { .. } => "backend-unavailable",
-    }
+    CliError::new(fault::code(error), text(error.message_zh(), error.to_string()))
 }
