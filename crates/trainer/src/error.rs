@@ -169,9 +169,9 @@ impl TrainError {
             }
             Self::CheckpointMismatch { path, what, there, now } => {
                 let what = match *what {
-                    "number of steps" => "总步数",
-                    "data set" => "数据集",
-                    setting => setting,
+                    "number of steps" => "总步数".into(),
+                    "data set" => "数据集".into(),
+                    setting => format!(" {setting} "),
                 };
                 format!(
                     "检查点 {} 的{what}不同（那里是 {there}，现在是 {now}）。请不要继续旧训练，或恢复该设置",
