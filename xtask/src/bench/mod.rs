@@ -2,6 +2,7 @@
 
 mod api;
 pub mod dispatch;
+mod estimate;
 mod http;
 mod memory;
 mod seed;
@@ -36,6 +37,7 @@ enum Subject {
     Memory,
     Api,
     Trainer,
+    Estimate,
 }
 
 /// One measured figure beside what was promised.
@@ -69,6 +71,14 @@ impl Figure {
         self
     }
 
+    /// Whether the goal is met, where there is one.
+    fn met(&self) -> Option<bool> {
+        self.goal.map(|goal| match goal {
+            Goal::AtMost(goal) => self.value <= goal,
+            Goal::AtLeast(goal) => self.value >= goal,
+        })
+    }
+
     fn note(mut self, note: impl Into<String>) -> Figure {
         self.note = note.into();
         self
@@ -77,7 +87,8 @@ impl Figure {
 
 pub fn run(bench: &Bench) -> bool {
     let subjects = if bench.subjects.is_empty() { Subject::value_variants() } else { &bench.subjects };
-    if subjects.iter().any(|subject| *subject != Subject::Trainer) {
+    let needs_sage = |subject: &&Subject| !matches!(subject, Subject::Trainer | Subject::Estimate);
+    if subjects.iter().any(|subject| needs_sage(&subject)) {
         let (built, _) = run::watched(run::in_root("cargo", &["build", "--release", "-p", "studio"]));
         if !built {
             return false;
@@ -94,6 +105,7 @@ pub fn run(bench: &Bench) -> bool {
             Subject::Memory => memory::measure(),
             Subject::Api => api::measure(),
             Subject::Trainer => trainer::measure(),
+            Subject::Estimate => estimate::measure(),
         });
     }
     print(&figures);
@@ -107,15 +119,12 @@ fn print(figures: &[Figure]) {
             middle if middle >= 10.0 => format!("{value:.1}"),
             _ => format!("{value:.2}"),
         };
-        let (goal, verdict) = match figure.goal {
-            Some(Goal::AtMost(goal)) => {
-                (format!("≤ {}", number(goal)), if figure.value <= goal { "met" } else { "MISSED" })
-            }
-            Some(Goal::AtLeast(goal)) => {
-                (format!("≥ {}", number(goal)), if figure.value >= goal { "met" } else { "MISSED" })
-            }
-            None => (String::new(), ""),
+        let goal = match figure.goal {
+            Some(Goal::AtMost(goal)) => format!("≤ {}", number(goal)),
+            Some(Goal::AtLeast(goal)) => format!("≥ {}", number(goal)),
+            None => String::new(),
         };
+        let verdict = figure.met().map_or("", |met| if met { "met" } else { "MISSED" });
         [
             figure.name.clone(),
             format!("{} {}", number(figure.value), figure.unit),

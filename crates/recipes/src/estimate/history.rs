@@ -78,6 +78,22 @@ pub fn refine(
     estimate
 }
 
+/// The estimate once the first steps of this very training were measured: `peak_bytes` of footprint.
+pub fn probed(
+    estimate: Estimate,
+    configuration: &Configuration,
+    peak_bytes: u64,
+    seconds_per_step: Option<f64>,
+) -> Estimate {
+    let faster = seconds_per_step.zip(estimate.seconds_per_step).map(|(measured, expected)| measured / expected);
+    Estimate {
+        basis: Basis::Probe,
+        seconds_per_step: seconds_per_step.or(estimate.seconds_per_step),
+        total_seconds: estimate.total_seconds.map(|total| total * faster.unwrap_or(1.0)),
+        ..measured_peak(estimate, peak_bytes, 1, configuration.engine)
+    }
+}
+
 /// The largest peak of the runs that ended well.
 fn peak(runs: &[&Measurement]) -> Option<u64> {
     runs.iter().filter(|run| !run.ran_out_of_memory).filter_map(|run| run.peak_bytes).max()

@@ -162,8 +162,8 @@ fn slack(c: &Configuration) -> f64 {
     match (c.allocator, c.loss) {
         (Allocator::Expandable, _) => 0.11,
         (Allocator::Blocks, LossKind::Fused | LossKind::Chunks(_)) => 0.11,
-        (Allocator::Blocks, LossKind::Upcast | LossKind::Direct | LossKind::Parts) => 0.30,
-        (Allocator::Blocks, LossKind::Kernel) => 0.50,
+        (Allocator::Blocks, LossKind::Upcast | LossKind::Direct | LossKind::Parts) => 0.32,
+        (Allocator::Blocks, LossKind::Kernel) => 0.60,
         (Allocator::VariedBlocks, _) => 2.0,
     }
 }

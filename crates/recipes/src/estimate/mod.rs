@@ -9,7 +9,7 @@ mod shape;
 
 pub use configuration::{Allocator, Attention, Configuration, Engine, LossKind, Optimizer, Quantization, Upcast};
 pub use context::Context;
-pub use history::{Key, refine};
+pub use history::{Key, probed, refine};
 pub use rate::{Rate, flops_per_step};
 pub use shape::{Family, ModelShape, Projection, ShapeError};
 
@@ -42,6 +42,18 @@ pub fn estimate(shape: &ModelShape, configuration: &Configuration, rate: Option<
         basis: Basis::Formula,
         breakdown,
     }
+}
+
+/// The estimate on a card of so many bytes: near its end the allocator gives back what nothing uses.
+pub fn within(estimate: &Estimate, card: u64) -> Estimate {
+    let mut estimate = estimate.clone();
+    let hard = estimate.footprint_bytes - estimate.breakdown.slack;
+    let footprint = estimate.footprint_bytes.min(card.max(hard));
+    estimate.breakdown.slack -= estimate.footprint_bytes - footprint;
+    estimate.footprint_bytes = footprint;
+    estimate.footprint_low_bytes = estimate.footprint_low_bytes.min(footprint);
+    estimate.footprint_high_bytes = estimate.footprint_high_bytes.min(card.max(footprint));
+    estimate
 }
 
 /// A tenth more than expected, and a fixed part for what a formula overlooks.
