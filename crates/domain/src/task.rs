@@ -212,6 +212,8 @@ pub struct Progress {
     pub peak_bytes: Option<u64>,
     /// The most that its allocator had handed out, in bytes.
     pub peak_allocated_bytes: Option<u64>,
+    /// Tokens of the longest micro-batch, padding included, if it was probed.
+    pub longest_batch: Option<u64>,
     pub seconds_per_step: Option<f64>,
     /// Bytes of the model fetched so far and in all, while it is being fetched.
     pub fetch: Option<(u64, Option<u64>)>,

@@ -155,8 +155,8 @@ impl Executor {
             Recipe::FineTune(_) => self.sage.display().to_string(),
             Recipe::Command(command) => command.argv[0].clone(),
         };
-        let device = attempt.grant.devices.first().map(|granted| granted.device.clone());
-        let watched = Watched { task: task.clone(), attempt: attempt.number, device, program, adopted };
+        let grant = attempt.grant.clone();
+        let watched = Watched { task: task.clone(), attempt: attempt.number, grant, program, adopted };
         self.runtime.spawn(watch::watch(watched, self.home.clone(), self.reader.clone(), self.outbox.clone()));
     }
 

@@ -104,6 +104,13 @@ impl Handle {
         self.shared.detection.refresh();
     }
 
+    /// Looks for what keeps GPUs from being used; blocks for a few seconds.
+    pub fn doctor(&self) -> Vec<gpu::Check> {
+        let Options { sage, gpu, .. } = &self.shared.options;
+        let program = |word: &str| [sage.clone().into_os_string(), word.into()];
+        gpu::doctor(gpu, &program("gpu-worker"), &program("gpu-trial"))
+    }
+
     /// Ends the loop after what it was told so far. Trainings go on.
     pub async fn shutdown(&self) {
         let (reply, done) = oneshot::channel();

@@ -2,7 +2,7 @@
 
 use std::{fs, io, pin::pin, sync::Arc, time::Duration};
 
-use domain::{DeviceId, Failure, Home, Measurement, Method, Recipe, Task};
+use domain::{Failure, Grant, Home, Measurement, Method, Recipe, Task};
 use jiff::Timestamp;
 use recipes::progress::{self, ProgressReader};
 use runner::{AttemptEnd, Chunk, End, FileFollower, Started};
@@ -25,8 +25,7 @@ const ADOPTED_LOG: u64 = 64 << 10;
 pub struct Watched {
     pub task: Task,
     pub attempt: u32,
-    /// The first of its grant.
-    pub device: Option<DeviceId>,
+    pub grant: Grant,
     /// What is executed, for people.
     pub program: String,
     /// The attempt was launched by an earlier studio process.
@@ -243,13 +242,11 @@ impl Watcher {
 
     /// What the attempt teaches about its needs, and what to change if it lacked memory. Reads files of the model.
     async fn learn(&self, outcome: Outcome, reader: Arc<Reader>) -> (Outcome, Option<Measurement>) {
-        let task = self.watched.task.clone();
+        let Watched { task, grant, .. } = &self.watched;
+        let (task, grant) = (task.clone(), grant.clone());
         let (progress, home) = (self.progress.progress().clone(), self.home.clone());
-        let devices = self.outbox.view.devices();
-        let device = self.watched.device.clone();
-        let inventory = devices.map(|devices| devices.inventory.clone());
-        let learnt =
-            move || needs::learn(&task, outcome, &progress, device.as_ref(), &home, inventory.as_deref(), &reader);
+        let inventory = self.outbox.view.devices().map(|devices| devices.inventory.clone());
+        let learnt = move || needs::learn(&task, &grant, outcome, &progress, &home, inventory.as_deref(), &reader);
         tokio::task::spawn_blocking(learnt).await.expect("learning does not panic")
     }
 

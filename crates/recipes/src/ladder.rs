@@ -45,7 +45,10 @@ pub fn describe(recipe: &FineTune, made: &[Adjustment]) -> (String, String) {
                 ((from.batch_size, to.batch_size), (from.gradient_accumulation_steps, to.gradient_accumulation_steps));
             (
                 format!("批大小 {} → {}、梯度累积 {} → {}", batches.0, batches.1, accumulations.0, accumulations.1),
-                format!("batch size {} → {}, accumulation {} → {}", batches.0, batches.1, accumulations.0, accumulations.1),
+                format!(
+                    "batch size {} → {}, accumulation {} → {}",
+                    batches.0, batches.1, accumulations.0, accumulations.1
+                ),
             )
         }
         Adjustment::GradientCheckpointing => ("开启梯度检查点".into(), "gradient checkpointing on".into()),

@@ -71,6 +71,7 @@ enum Event {
         peak_bytes: Option<u64>,
         allocated_bytes: Option<u64>,
         seconds_per_step: Option<f64>,
+        tokens: Option<u64>,
     },
     Memory {
         peak_bytes: Option<u64>,
@@ -130,7 +131,8 @@ impl ProgressReader {
                 self.update_percent();
                 Some(self.begin())
             }
-            Event::Probe { peak_bytes, allocated_bytes, seconds_per_step } => {
+            Event::Probe { peak_bytes, allocated_bytes, seconds_per_step, tokens } => {
+                self.progress.longest_batch = tokens;
                 self.peaks(peak_bytes, allocated_bytes);
                 let seconds_per_step = seconds_per_step.filter(|seconds| is_duration(*seconds));
                 self.progress.seconds_per_step = seconds_per_step.or(self.progress.seconds_per_step);
@@ -309,7 +311,7 @@ mod tests {
         let probe = r#"{"event":"probe","peak_bytes":7000,"allocated_bytes":null,"seconds_per_step":0.5,"tokens":64}"#;
         let report = Report::Probe { peak_bytes: 7000, allocated_bytes: None, seconds_per_step: Some(0.5) };
         assert_eq!(reader.metrics_line(probe), Some(report));
-        assert_eq!(reader.progress().seconds_per_step, Some(0.5));
+        assert_eq!((reader.progress().seconds_per_step, reader.progress().longest_batch), (Some(0.5), Some(64)));
 
         let step = r#"{"event":"step","step":2,"epoch":0.5,"loss":1.25,"learning_rate":0.0001,"grad_norm":0.5,"seconds":0.25,"tokens_per_second":900.5,"memory_bytes":4096,"device_bytes":512}"#;
         assert_eq!(reader.metrics_line(step), Some(Report::Progress));
@@ -323,6 +325,7 @@ mod tests {
             learning_rate: Some(1e-4),
             grad_norm: Some(0.5),
             tokens_per_second: Some(900.5),
+            longest_batch: Some(64),
             memory_bytes: Some(4096),
             device_bytes: Some(512),
             peak_bytes: Some(7000),

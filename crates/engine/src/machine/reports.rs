@@ -14,6 +14,7 @@ use crate::{
     devices,
     machine::Machine,
     message::{Fact, Outcome, Report},
+    needs,
     turn::{Effect, Turn},
     view::Live,
 };
@@ -127,8 +128,7 @@ impl Machine {
     /// Two steps were measured: that is what the attempt holds from now on, whatever had been estimated.
     fn take_measured(&mut self, id: TaskId, peak: u64, seconds: Option<f64>, turn: &mut Turn) {
         let running = self.running.get_mut(&id).expect("it was running");
-        let Some(estimate) = &running.task.estimate else { return };
-        let estimate = crate::needs::probed(estimate, peak, seconds);
+        let Some(estimate) = needs::after_probe(&running.task, peak, seconds) else { return };
         for granted in &mut running.attempt.grant.devices {
             granted.bytes = granted.bytes.map(|_| estimate.grant_bytes);
         }
