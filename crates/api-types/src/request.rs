@@ -109,7 +109,7 @@ pub enum LoraTargets {
 }
 
 /// Any program as a task; never goes through a shell.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommandRequest {
     /// Program and arguments.

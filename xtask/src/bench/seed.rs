@@ -11,7 +11,7 @@ use store::{Change, Transition, Writer};
 pub fn command(studio: &Studio, argv: &[&str]) -> SubmitTask {
     let argv = argv.iter().map(|word| word.to_string()).collect();
     let cwd = studio.home().root().display().to_string();
-    SubmitTask { command: Some(CommandRequest { argv, cwd, env: Default::default() }), ..SubmitTask::default() }
+    SubmitTask { command: Some(CommandRequest { argv, cwd, ..CommandRequest::default() }), ..SubmitTask::default() }
 }
 
 /// Submits a task that holds the device until the file `go` appears in the home, and waits until it does.

@@ -2,6 +2,7 @@
 
 mod crash;
 mod demo;
+mod gpus;
 mod queue;
 mod refusals;
 mod support;

@@ -13,7 +13,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub fn script(studio: &Studio, script: &str) -> SubmitTask {
     let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
     let cwd = studio.home().root().display().to_string();
-    SubmitTask { command: Some(CommandRequest { argv, cwd, env: Default::default() }), ..SubmitTask::default() }
+    SubmitTask { command: Some(CommandRequest { argv, cwd, ..CommandRequest::default() }), ..SubmitTask::default() }
 }
 
 /// A task that runs until its `release` file appears, then ends with exit code 0.

@@ -1,0 +1,333 @@
+//! Real GPUs by all that a program can see, driven by a state that the test changes: who gets what, and what is said.
+
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+};
+
+use api_types::{DeviceView, SubmitTask, TaskView};
+use client::{
+    Client,
+    testing::{Options, Studio, sage, wait_for},
+};
+use fakegpu::{Arrival, ExternalProcess, Folder, MemoryReport, ProcessList, State};
+
+use crate::support::{PATIENCE, fine_tune, script, tiny, wait_status, wait_until};
+
+const GIB: u64 = 1 << 30;
+
+/// A studio that sees these GPUs.
+struct Machine {
+    gpus: Folder,
+    _folder: tempfile::TempDir,
+    studio: Studio,
+}
+
+impl Machine {
+    fn new(gpus: &str) -> Machine {
+        Machine::with(gpus, |_| {})
+    }
+
+    fn with(gpus: &str, change: impl FnOnce(&mut State)) -> Machine {
+        let folder = tempfile::tempdir().unwrap();
+        let mut state: State = gpus.parse().unwrap();
+        change(&mut state);
+        let gpus = Folder::create(folder.path().join("gpus"), &state).unwrap();
+        let mut options = Options::default().env("SAGE_DISABLE_NVML", "0");
+        options.env.extend(gpus.env().into_iter().map(|(name, value)| (name.into(), value)));
+        let machine = Machine { gpus, _folder: folder, studio: Studio::start_with(options) };
+        wait_for("the first readings", PATIENCE, || (!machine.client().devices().ok()?.detecting).then_some(()));
+        machine
+    }
+
+    fn client(&self) -> Client {
+        self.studio.client()
+    }
+
+    fn device(&self, index: u32) -> DeviceView {
+        self.client().devices().unwrap().devices.into_iter().find(|device| device.index == index).unwrap()
+    }
+
+    fn uuid(&self, index: usize) -> String {
+        self.gpus.state().unwrap().gpus[index].uuid.clone()
+    }
+
+    /// Another program, with so much memory.
+    fn foreign(&self, index: usize, gib: u64) -> Foreign {
+        let mut command = Command::new(beside_sage("fakegpu-hold"));
+        command.args(["--device", &self.uuid(index), "--bytes", &format!("{gib}GiB")]).envs(self.gpus.env());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        let stdout = child.stdout.take().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
+        assert_eq!(line, "holding\n");
+        Foreign(child)
+    }
+
+    /// A task that is granted so much, takes it on its GPU and holds it until its file appears.
+    fn holds(&self, granted_gib: u64, taken_gib: u64, release: &str) -> SubmitTask {
+        let hold = beside_sage("fakegpu-hold").display().to_string();
+        let text = format!(
+            "while [ ! -e {release} ]; do sleep 0.02; done | {hold} --device $CUDA_VISIBLE_DEVICES --bytes {taken_gib}GiB"
+        );
+        let mut task = script(&self.studio, &text);
+        task.command.as_mut().unwrap().memory_bytes = Some(granted_gib * GIB);
+        task
+    }
+
+    fn submit(&self, task: &SubmitTask) -> String {
+        self.client().submit(task).unwrap().task_id
+    }
+
+    fn release(&self, name: &str) {
+        fs::write(self.studio.home().root().join(name), "").unwrap();
+    }
+
+    /// The task waits with this code; its English sentence.
+    fn waits(&self, id: &str, code: &str) -> String {
+        let waits = |task: &TaskView| task.wait.as_ref().is_some_and(|wait| wait.code == code);
+        wait_until(&self.client(), id, &format!("to wait with {code}"), waits).wait.unwrap().en
+    }
+
+    /// The sentence with which GPU `index` is not usable, once it is so with this code.
+    fn unusable(&self, index: u32, code: &str) -> String {
+        wait_for(code, PATIENCE, || {
+            let reason = self.device(index).unusable?;
+            (reason.code == code).then_some(reason.en)
+        })
+    }
+}
+
+struct Foreign(Child);
+
+impl Foreign {
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+fn beside_sage(name: &str) -> std::path::PathBuf {
+    let program = sage().with_file_name(name);
+    assert!(program.exists(), "{} is missing: build it with `cargo build -p fakegpu`", program.display());
+    program
+}
+
+#[test]
+fn two_tasks_run_beside_a_foreign_process_and_the_third_waits_for_its_memory() {
+    let machine = Machine::new("1xH100");
+    let client = machine.client();
+    let foreign = machine.foreign(0, 40);
+    wait_for("the foreign process", PATIENCE, || (!machine.device(0).processes.is_empty()).then_some(()));
+    let [first, second, third] = ["one", "two", "three"].map(|name| machine.submit(&machine.holds(15, 12, name)));
+
+    wait_status(&client, &first, "training");
+    wait_status(&client, &second, "training");
+    let reason = machine.waits(&third, "device_memory");
+    let wait = client.task(&third).unwrap().wait.unwrap();
+    let (needed, free) = (wait.needed_bytes.unwrap(), wait.free_bytes.unwrap());
+    assert_eq!(needed, 15 * GIB);
+    assert!(free < needed, "{wait:?}");
+    let missing = format!("{:.1} GiB short", (needed - free) as f64 / GIB as f64);
+    assert!(reason.contains(&missing), "{reason}");
+    assert!(reason.contains(&format!("fakegpu-hold, pid {}, holds 40.0 GiB", foreign.pid())), "{reason}");
+
+    // What each holds is known apart, and the promises are kept although 3 GiB of each are not taken yet.
+    let device = wait_for("all processes to show", PATIENCE, || {
+        let device = machine.device(0);
+        (device.processes.len() == 3).then_some(device)
+    });
+    let owner = |task: &str| device.processes.iter().filter(|p| p.task_id.as_deref() == Some(task)).count();
+    assert_eq!((owner(&first), owner(&second)), (1, 1), "{device:#?}");
+    assert_eq!(device.grants.iter().map(|grant| grant.bytes).collect::<Vec<_>>(), [Some(15 * GIB); 2]);
+
+    let freed = std::time::Instant::now();
+    drop(foreign);
+    wait_status(&client, &third, "training");
+    println!("started {:?} after the memory became free", freed.elapsed());
+    ["one", "two", "three"].map(|name| machine.release(name));
+    for id in [&first, &second, &third] {
+        wait_status(&client, id, "completed");
+    }
+}
+
+#[test]
+fn who_comes_between_check_and_start_is_named_and_the_task_waits_instead_of_dying() {
+    let machine = Machine::new("1xH100");
+    let client = machine.client();
+    let gpu = machine.uuid(0);
+    machine.gpus.update(|state| {
+        let process = ExternalProcess::compute(4711, "vllm", 61 * GIB);
+        state.cuda.external_on_init = Some(Arrival { gpu, process });
+    });
+    let task = machine.submit(&machine.holds(30, 30, "go"));
+    let wait = wait_until(&client, &task, "to be back in the queue", |task| {
+        task.wait.as_ref().is_some_and(|wait| wait.en.contains("vllm, pid 4711"))
+    });
+    let wait = wait.wait.unwrap();
+    assert!(["trial_failed", "device_memory"].contains(&wait.code.as_str()), "{wait:?}");
+    let log = client.task(&task).unwrap();
+    assert_eq!(log.status, "queued");
+    let history: Vec<_> = client.journal(&task).unwrap().into_iter().map(|entry| (entry.to, entry.why)).collect();
+    assert!(history.contains(&("queued".into(), "the trial allocation failed".into())), "{history:?}");
+
+    machine.gpus.update(|state| state.gpus[0].processes.clear());
+    wait_status(&client, &task, "training");
+    machine.release("go");
+    wait_status(&client, &task, "completed");
+}
+
+#[test]
+fn a_program_that_grows_into_a_promise_is_warned_of() {
+    let machine = Machine::new("1xH100");
+    let client = machine.client();
+    let task = machine.submit(&machine.holds(50, 10, "go"));
+    wait_status(&client, &task, "training");
+    wait_for("its memory to show", PATIENCE, || {
+        machine.device(0).processes.iter().any(|process| process.task_id.is_some()).then_some(())
+    });
+    machine.gpus.update(|state| state.gpus[0].processes.push(ExternalProcess::compute(4242, "vllm", 61_000_000_000)));
+    let warned = wait_until(&client, &task, "to be warned", |task| !task.warnings.is_empty());
+    let [warning] = &warned.warnings[..] else { panic!("{warned:#?}") };
+    assert_eq!(warning.code, "foreign-use");
+    assert!(warning.en.contains("vllm, pid 4242, holds 56.8 GiB"), "{}", warning.en);
+    assert!(warning.zh.contains("vllm"), "{}", warning.zh);
+    machine.release("go");
+    wait_status(&client, &task, "completed");
+}
+
+#[test]
+fn a_lost_gpu_ends_its_task_with_that_reason_and_serves_again_when_it_is_back() {
+    let machine = Machine::new("1xRTX3060");
+    let client = machine.client();
+    let task = machine.submit(&machine.holds(4, 4, "never"));
+    wait_status(&client, &task, "training");
+    let next = machine.submit(&machine.holds(4, 1, "next"));
+    machine.gpus.update(|state| {
+        state.gpus[0].xids.push(79);
+        state.gpus[0].lost = true;
+    });
+    let failure = wait_status(&client, &task, "failed").failure.unwrap();
+    assert_eq!(failure.code, "device-lost");
+    assert!(failure.en.contains("GPU 0 (NVIDIA GeForce RTX 3060)"), "{}", failure.en);
+    assert!(failure.en.contains("fell off the bus"), "{}", failure.en);
+    // The neighbour on the same card ends with it; a newcomer waits for a device.
+    wait_status(&client, &next, "failed");
+    let waiting = machine.submit(&machine.holds(4, 1, "next"));
+    assert!(machine.waits(&waiting, "no_usable_device").contains("fell off the bus"));
+
+    machine.gpus.update(|state| {
+        state.gpus[0].xids.clear();
+        state.gpus[0].lost = false;
+    });
+    wait_status(&client, &waiting, "training");
+    machine.release("next");
+    wait_status(&client, &waiting, "completed");
+}
+
+#[test]
+fn a_hung_driver_costs_one_stale_reading_and_nothing_else() {
+    let machine = Machine::new("2xA100");
+    let client = machine.client();
+    machine.gpus.update(|state| state.gpus[1].hang_seconds = 30.0);
+    let sentence = machine.unusable(1, "gpu-not-answering");
+    println!("{sentence}");
+    let task = machine.submit(&machine.holds(60, 1, "one"));
+    let other = machine.submit(&machine.holds(60, 1, "two"));
+    let granted = wait_status(&client, &task, "training").attempt.unwrap().devices;
+    assert_eq!(granted, [machine.uuid(0)], "the GPU that answers is used");
+    machine.waits(&other, "device_memory");
+    let workers = machine.studio.processes().into_iter().filter(|pid| {
+        fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("gpu-worker"))
+    });
+    assert_eq!(workers.count(), 1, "never a second worker beside a stuck one");
+    machine.gpus.update(|state| state.gpus[1].hang_seconds = 0.0);
+    wait_status(&client, &other, "training");
+    machine.release("one");
+    machine.release("two");
+    wait_status(&client, &other, "completed");
+}
+
+#[test]
+fn mig_instances_are_devices_of_their_own() {
+    let machine = Machine::with("1xH100", |state| assert!(state.gpus[0].split(2)));
+    let client = machine.client();
+    let devices = client.devices().unwrap().devices;
+    assert_eq!(devices.len(), 2, "{devices:#?}");
+    assert!(devices.iter().all(|device| device.id.starts_with("MIG-") && device.mig.is_some()));
+    let ids = ["one", "two"].map(|name| machine.submit(&machine.holds(6, 6, name)));
+    let granted = ids.each_ref().map(|id| wait_status(&client, id, "training").attempt.unwrap().devices.remove(0));
+    assert_ne!(granted[0], granted[1]);
+    let too_large = machine.submit(&machine.holds(20, 1, "large"));
+    assert!(machine.waits(&too_large, "too_large").contains("no GPU here is large enough: needs 20.0 GiB"));
+    for name in ["one", "two"] {
+        machine.release(name);
+    }
+    for id in &ids {
+        wait_status(&client, id, "completed");
+    }
+}
+
+#[test]
+fn a_fine_tune_gets_what_it_is_estimated_to_need_on_one_of_eight() {
+    let machine = Machine::with("8xH100", |state| {
+        for gpu in &mut state.gpus[..7] {
+            gpu.processes.push(ExternalProcess::compute(4711, "vllm", 70 * GIB));
+        }
+    });
+    let client = machine.client();
+    let tiny = tiny(&machine.studio);
+    let task = machine.submit(&fine_tune(&tiny, 1));
+    let done = wait_status(&client, &task, "completed");
+    let estimate = done.estimate.expect("the shape of the model is known");
+    assert!(estimate.grant_bytes > 0 && estimate.grant_bytes < 4 * GIB, "{estimate:?}");
+    // A command of unknown need wants a GPU that is mostly free.
+    let mut whole = machine.holds(1, 1, "whole");
+    whole.command.as_mut().unwrap().memory_bytes = None;
+    let whole = machine.submit(&whole);
+    let attempt = wait_status(&client, &whole, "training").attempt.unwrap();
+    assert_eq!(attempt.devices, [machine.uuid(7)]);
+    machine.release("whole");
+    wait_status(&client, &whole, "completed");
+}
+
+#[test]
+fn what_the_driver_does_not_tell_is_said_and_never_guessed() {
+    // Each a machine, and the sentence that its device view or findings must contain.
+    type Change = fn(&mut State);
+    let machines: [(&str, Change, &str); 6] = [
+        ("1xRTX3060", |state| state.init_error = Some(9), "driver is not loaded"),
+        ("1xRTX3060", |state| state.init_error = Some(4), "no permission"),
+        ("1xRTX3060", |state| state.init_error = Some(18), "different versions"),
+        ("1xRTX3060", |state| state.gpus.clear(), "reports no GPU"),
+        ("1xRTX3060", |state| state.gpus[0].memory = MemoryReport::NotSupported, "memory"),
+        ("1xRTX3060", |state| state.gpus[0].memory = MemoryReport::UnknownError, "memory"),
+    ];
+    for (gpus, change, sentence) in machines {
+        let machine = Machine::with(gpus, change);
+        let devices = machine.client().devices().unwrap();
+        let unusable = devices.devices.iter().filter_map(|device| device.unusable.as_ref());
+        let said: Vec<_> = unusable.chain(&devices.findings).map(|message| message.en.clone()).collect();
+        assert!(said.iter().any(|text| text.contains(sentence)), "{sentence}: {said:#?}");
+        println!("{said:#?}");
+    }
+
+    let unified = Machine::new("1xGB10");
+    let device = unified.device(0);
+    assert!(device.unified_memory && device.memory.as_ref().is_some_and(|memory| memory.total > GIB), "{device:#?}");
+
+    let hidden = Machine::with("1xRTX3060", |state| {
+        state.gpus[0].process_list = ProcessList::Empty;
+        state.gpus[0].unattributed = 9 * GIB;
+    });
+    assert_eq!(hidden.device(0).unattributed_bytes, Some(9 * GIB));
+    let task = hidden.submit(&hidden.holds(6, 1, "go"));
+    let reason = hidden.waits(&task, "device_memory");
+    assert!(reason.contains("an unknown process, holds 9.0 GiB"), "{reason}");
+}
