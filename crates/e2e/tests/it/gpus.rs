@@ -151,7 +151,7 @@ fn two_tasks_run_beside_a_foreign_process_and_the_third_waits_for_its_memory() {
     drop(foreign);
     wait_status(&client, &third, "training");
     println!("started {:?} after the memory became free", freed.elapsed());
-    ["one", "two", "three"].map(|name| machine.release(name));
+    ["one", "two", "three"].into_iter().for_each(|name| machine.release(name));
     for id in [&first, &second, &third] {
         wait_status(&client, id, "completed");
     }
