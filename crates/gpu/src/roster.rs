@@ -54,7 +54,7 @@ impl Roster {
 
     /// All cards of NVIDIA must be dropped before.
     pub fn unload_nvml(&mut self) {
-        self.nvidia = Driver::default();
+        self.nvidia.unload();
     }
 }
 

@@ -17,8 +17,9 @@ use crate::card::{Answer, Card, CardId, Request, Vendor};
 use crate::roster::Roster;
 
 const STACK: usize = 512 << 10;
-/// A GPU that fell off the bus is looked for again this often.
-const SEARCH_EVERY: Duration = Duration::from_secs(30);
+/// A GPU that fell off the bus is looked for again after this long, then after twice as long.
+const FIRST_SEARCH: Duration = Duration::from_secs(5);
+const LAST_SEARCH: Duration = Duration::from_secs(60);
 
 /// Answers requests on standard input until it ends, which it also does when the studio is killed.
 ///
@@ -50,7 +51,8 @@ struct Sweeper {
     options: Arc<Options>,
     roster: Roster,
     readers: BTreeMap<CardId, Reader>,
-    searched: Option<Instant>,
+    /// When the search for a lost GPU began, and how often it failed.
+    lost: Option<(Instant, u32)>,
 }
 
 /// One card's thread.
@@ -103,16 +105,16 @@ impl Sweeper {
     /// thread is in it.
     fn search(&mut self) {
         let nvidia = || self.readers.iter().filter(|(id, _)| id.vendor == Vendor::Nvidia).map(|(_, reader)| reader);
-        let lost = nvidia().any(|reader| reader.state.lost.load(Ordering::SeqCst));
-        if !lost {
-            self.searched = None;
+        if !nvidia().any(|reader| reader.state.lost.load(Ordering::SeqCst)) {
+            self.lost = None;
             return;
         }
-        let since = *self.searched.get_or_insert_with(Instant::now);
-        if since.elapsed() < SEARCH_EVERY || nvidia().any(Reader::is_busy) {
+        let (since, failures) = *self.lost.get_or_insert_with(|| (Instant::now(), 0));
+        let pause = FIRST_SEARCH.saturating_mul(1 << failures.min(8)).min(LAST_SEARCH);
+        if since.elapsed() < pause || nvidia().any(Reader::is_busy) {
             return;
         }
-        self.searched = None;
+        self.lost = Some((Instant::now(), failures + 1));
         let (nvidia, others) =
             std::mem::take(&mut self.readers).into_iter().partition(|(id, _)| id.vendor == Vendor::Nvidia);
         self.readers = others;

@@ -10,8 +10,8 @@ use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::struct_wrappers::device::ProcessInfo;
 
-use super::Fallen;
 use super::raw::{self, Events};
+use super::{Fallen, Seen};
 use crate::card::{Card, CardId, CardReading, Vendor};
 use crate::kernel_log::pci_address;
 use crate::picture::nameless;
@@ -25,9 +25,10 @@ const XID_FALLEN: u64 = 79;
 pub(super) struct NvidiaCard {
     nvml: Arc<Nvml>,
     number: u32,
-    /// As it was last seen, so that a GPU that is lost keeps its name and UUID.
+    /// The GPU itself.
     device: Option<Device>,
     fallen: Fallen,
+    seen: Seen,
     events: Option<Events>,
     /// The newest error of each GPU instance, and of the whole GPU under `None`.
     xids: HashMap<Option<u32>, Xid>,
@@ -35,9 +36,9 @@ pub(super) struct NvidiaCard {
 }
 
 impl NvidiaCard {
-    pub fn new(nvml: Arc<Nvml>, number: u32, fallen: Fallen) -> NvidiaCard {
+    pub fn new(nvml: Arc<Nvml>, number: u32, fallen: Fallen, seen: Seen) -> NvidiaCard {
         let processes = Processes::default();
-        NvidiaCard { nvml, number, device: None, fallen, events: None, xids: HashMap::new(), processes }
+        NvidiaCard { nvml, number, device: None, fallen, seen, events: None, xids: HashMap::new(), processes }
     }
 }
 
@@ -46,25 +47,24 @@ impl Card for NvidiaCard {
         let mut answer = CardReading::default();
         let nvml = self.nvml.clone();
         let error = match self.read_gpu(&nvml, options, now, &mut answer) {
-            Ok(()) if !self.has_fallen() => return answer,
+            Ok(()) if !self.has_fallen() => {
+                let devices = answer.readings.iter().map(|reading| reading.device.clone()).collect();
+                self.seen.lock().expect("no holder panics").insert(self.number, devices);
+                return answer;
+            }
             Ok(()) => NvmlError::GpuLost,
             Err(error) => error,
         };
         // The library gives these handles up for good.
         answer.lost = matches!(error, NvmlError::GpuLost | NvmlError::Uninitialized | NvmlError::DriverNotLoaded);
         let finding = fault::device(&error);
-        if answer.readings.is_empty() {
-            let id = CardId { vendor: Vendor::Nvidia, number: self.number };
-            let device = self.device.clone().unwrap_or_else(|| nameless(id));
-            answer.readings = vec![Reading::unusable(device, finding, now)];
-        } else {
-            for reading in &mut answer.readings {
-                *reading = Reading {
-                    health: reading.health,
-                    ..Reading::unusable(reading.device.clone(), finding.clone(), now)
-                };
-            }
-        }
+        let health: HashMap<DeviceId, Health> =
+            answer.readings.drain(..).map(|reading| (reading.device.id, reading.health)).collect();
+        let unusable = |device: Device| {
+            let health = health.get(&device.id).copied().unwrap_or_default();
+            Reading { health, ..Reading::unusable(device, finding.clone(), now) }
+        };
+        answer.readings = self.last_devices().into_iter().map(unusable).collect();
         for reading in &mut answer.readings {
             reading.health.last_xid = reading.health.last_xid.or(self.xids.get(&None).copied());
         }
@@ -167,6 +167,13 @@ impl NvidiaCard {
             unattributed,
             ..Reading::usable(device, memory, now)
         })
+    }
+
+    /// What this card was when it could be read.
+    fn last_devices(&self) -> Vec<Device> {
+        let seen = self.seen.lock().expect("no holder panics").get(&self.number).cloned();
+        let id = CardId { vendor: Vendor::Nvidia, number: self.number };
+        seen.unwrap_or_else(|| vec![self.device.clone().unwrap_or_else(|| nameless(id))])
     }
 
     fn read_health(&self, gpu: &nvml_wrapper::Device<'_>) -> Result<Health, NvmlError> {

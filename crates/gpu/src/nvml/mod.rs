@@ -3,10 +3,10 @@
 mod card;
 mod raw;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use domain::Finding;
+use domain::{Device, Finding};
 use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 
@@ -23,7 +23,11 @@ pub(crate) struct Driver {
     nvml: Option<Arc<Nvml>>,
     kernel_log: Option<KernelLog>,
     fallen: Fallen,
+    seen: Seen,
 }
+
+/// The devices of each GPU as they were last seen, so that one that is lost keeps its name and UUID.
+pub(crate) type Seen = Arc<Mutex<HashMap<u32, Vec<Device>>>>;
 
 /// PCI addresses of GPUs that fell off the bus since the library was loaded, by whatever sign.
 pub(crate) type Fallen = Arc<Mutex<HashSet<String>>>;
@@ -44,7 +48,12 @@ impl Driver {
     }
 
     pub fn card(&self, number: u32) -> Option<Box<dyn Card>> {
-        Some(Box::new(NvidiaCard::new(self.nvml.clone()?, number, self.fallen.clone())))
+        Some(Box::new(NvidiaCard::new(self.nvml.clone()?, number, self.fallen.clone(), self.seen.clone())))
+    }
+
+    /// The library is loaded anew at the next call. All cards must be dropped before.
+    pub fn unload(&mut self) {
+        *self = Driver { seen: self.seen.clone(), ..Driver::default() };
     }
 
     fn count(&mut self, options: &Options) -> Result<u32, NvmlError> {

@@ -126,6 +126,30 @@ fn an_error_event_alone_says_that_a_gpu_is_lost_and_others_only_are_told() {
     let told = until(&inventories, "told", |inventory| inventory.devices[0].health.last_xid.is_some());
     assert_eq!(told.devices[0].health.last_xid.unwrap().code, 63);
     assert!(told.devices[0].is_usable() && inventory.devices[0].is_usable());
+    // The event does not say when it is over: the library is loaded again and asked.
+    let well = until(&inventories, "found again", |inventory| codes(inventory) == [None, None]);
+    assert_eq!(well.devices[1].health.last_xid.unwrap().code, 79, "what happened stays known");
+    assert_eq!(machine.workers().len(), 1);
+}
+
+#[test]
+fn a_lost_gpu_keeps_its_instances_names_however_often_it_is_looked_for() {
+    let machine = Machine::new("1xH100");
+    machine.fake.update(|state| assert!(state.gpus[0].split(2)));
+    let (_worker, inventories) = machine.start(patient(), OFTEN);
+    let before = until(&inventories, "read", |inventory| codes(inventory) == [None, None]);
+    machine.fake.update(|state| state.gpus[0].lost = true);
+    let began = Instant::now();
+    let names = |inventory: &domain::Inventory| {
+        inventory.devices.iter().map(|reading| reading.device.id.clone()).collect::<Vec<_>>()
+    };
+    // The library is loaded anew meanwhile.
+    until(&inventories, "looked for", |inventory| {
+        assert_eq!(names(inventory), names(&before), "after {:?}", began.elapsed());
+        began.elapsed() > Duration::from_secs(6) && codes(inventory) == [Some("gpu-lost"); 2]
+    });
+    machine.fake.update(|state| state.gpus[0].lost = false);
+    until(&inventories, "back", |inventory| codes(inventory) == [None, None]);
 }
 
 #[test]
