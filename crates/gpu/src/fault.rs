@@ -1,5 +1,6 @@
 //! The driver's errors in words, with what to do next.
 
+use std::path::Path;
 use std::time::Duration;
 
 use domain::{Device, Finding};
@@ -80,13 +81,38 @@ pub(crate) fn device(error: &NvmlError) -> Finding {
 }
 
 /// The memory of a GPU that otherwise answers.
-pub(crate) fn memory_unknown(error: &NvmlError) -> Finding {
+pub(crate) fn memory_unknown(error: &dyn std::fmt::Display) -> Finding {
     finding(
         "gpu-memory-unknown",
         format!("驱动不提供该 GPU 的显存用量（{error}），因此不会分配任务。请更新驱动；在 WSL 中请运行 wsl --update。"),
         format!(
             "the driver does not tell this GPU's memory ({error}), so no task is placed on it. Update the driver; on \
              WSL, run wsl --update."
+        ),
+    )
+}
+
+/// Only root sees the memory of all processes, and the driver has no sum.
+pub(crate) fn intel_memory_unknown() -> Finding {
+    finding(
+        "intel-memory-unknown",
+        "Intel 驱动只向 root 显示所有程序的显存用量，因此不会在该 GPU 上分配任务，改用 CPU。以 root 运行 Studio 即可使用该 GPU。",
+        "Intel's driver shows only root how much memory all programs use, so no task is placed on this GPU and the CPU \
+         is used. Run the studio as root to use the GPU.",
+    )
+}
+
+/// The device file that programs compute through cannot be opened.
+pub(crate) fn no_render_permission(path: &Path) -> Finding {
+    let path = path.display();
+    finding(
+        "gpu-no-permission",
+        format!(
+            "没有使用该 GPU 的权限（{path}）。请将当前用户加入 render 组后重新登录；在容器中请传入 --device=/dev/dri 和 /dev/kfd。"
+        ),
+        format!(
+            "there is no permission to use this GPU ({path}). Add the user to the group render and sign in again; in a \
+             container, pass --device=/dev/dri and /dev/kfd."
         ),
     )
 }

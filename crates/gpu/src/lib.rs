@@ -13,6 +13,7 @@ mod command_line;
 mod cpu;
 mod cuda;
 mod doctor;
+mod drm;
 mod fault;
 mod intel;
 mod kernel_log;

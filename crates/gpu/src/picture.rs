@@ -142,6 +142,10 @@ impl Picture {
                 kept.push(reading.clone());
             }
         }
+        // Cards that nobody may look into do not keep tasks from the CPU.
+        if kept.iter().all(|reading| reading.device.kind == DeviceKind::Intel && !reading.is_usable()) {
+            kept.extend(CpuBackend::new(Vec::new()).sweep(now).devices);
+        }
         for (position, reading) in kept.iter_mut().enumerate() {
             reading.device.index = position as u32;
         }

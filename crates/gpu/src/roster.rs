@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 use domain::Inventory;
 use jiff::Timestamp;
 
+use crate::amd::AmdCard;
 use crate::backend::nvml_disabled;
 use crate::card::{Answer, Card, CardId, Roll, Vendor};
+use crate::drm::DrmCard;
+use crate::intel::IntelCard;
 use crate::nvml::Driver;
 use crate::picture::Picture;
 use crate::{Backend, Options, amd, intel};
@@ -16,8 +19,8 @@ use crate::{Backend, Options, amd, intel};
 pub(crate) struct Roster {
     nvidia: Driver,
     /// Kernel folders of the cards that need no library.
-    amd: Vec<amd::AmdCard>,
-    intel: Vec<intel::IntelCard>,
+    amd: Vec<DrmCard>,
+    intel: Vec<DrmCard>,
 }
 
 impl Roster {
@@ -47,8 +50,8 @@ impl Roster {
     pub fn card(&self, id: CardId) -> Option<Box<dyn Card>> {
         match id.vendor {
             Vendor::Nvidia => self.nvidia.card(id.number),
-            Vendor::Amd => Some(Box::new(self.amd.get(id.number as usize)?.clone())),
-            Vendor::Intel => Some(Box::new(self.intel.get(id.number as usize)?.clone())),
+            Vendor::Amd => Some(Box::new(AmdCard::new(self.amd.get(id.number as usize)?.clone()))),
+            Vendor::Intel => Some(Box::new(IntelCard::new(self.intel.get(id.number as usize)?.clone()))),
         }
     }
 
