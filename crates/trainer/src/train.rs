@@ -30,6 +30,9 @@ use probe::{Plan, order};
 /// an answer's end token included. When `stop` turns true, the micro-batch in work is finished, a checkpoint of the
 /// last complete step is written, and the summary says `stopped`. `on_event` runs on the calling thread, and training
 /// waits for it.
+///
+/// What main memory certainly cannot hold is refused before the weights are read
+/// ([`TrainError::OutOfHostMemory`]); a GPU whose memory runs out ends with [`TrainError::OutOfDeviceMemory`].
 pub fn train(
     config: &TrainConfig,
     data: &[Conversation],
