@@ -8,7 +8,7 @@ use std::path::Path;
 use common::{conversation, corpus, facts, folder, train, turn};
 use serde_json::{Value, json};
 use trainer::{
-    Backend, Conversation, GenerateConfig, LoraConfig, Role, TinyConfig, TrainConfig, TrainError, generate, make_tiny,
+    Conversation, GenerateConfig, LoraConfig, Role, TinyConfig, TrainConfig, TrainError, generate, make_tiny,
 };
 
 /// An error's sentence, which exists in Chinese too.
@@ -132,7 +132,7 @@ fn wrong_settings_are_explained() {
         (TrainConfig { max_length: 1, ..ok.clone() }, "max_length"),
         (TrainConfig { lora: LoraConfig { targets: vec!["w".into()], ..Default::default() }, ..ok.clone() }, "q_proj"),
         #[cfg(not(feature = "vulkan"))]
-        (TrainConfig { device: Backend::Vulkan, ..ok.clone() }, "vulkan"),
+        (TrainConfig { device: trainer::Backend::Vulkan, ..ok.clone() }, "vulkan"),
         (TrainConfig { learning_rate: 1e30, max_grad_norm: 0.0, ..ok.clone() }, "Lower the learning rate"),
     ];
     for (config, word) in cases {
