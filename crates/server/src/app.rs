@@ -11,7 +11,7 @@ use recipes::{advice, models::HubCache};
 use store::Accounts;
 use tokio::sync::watch;
 
-use crate::{Options, datasets::Datasets, studio_api};
+use crate::{Options, datasets::Datasets, devices::DevicePicture, studio_api};
 
 /// What every handler can reach.
 pub struct App {
@@ -19,6 +19,7 @@ pub struct App {
     pub accounts: Arc<Accounts>,
     pub options: Options,
     pub datasets: Arc<Datasets>,
+    pub devices: DevicePicture,
     pub hub_cache: HubCache,
     pub openapi: Bytes,
     /// Turns true when the server is to end; live streams end then.
@@ -27,6 +28,8 @@ pub struct App {
     pub hashing: tokio::sync::Semaphore,
     /// Held while documentation is fetched.
     pub fetching_docs: tokio::sync::Mutex<()>,
+    /// Held while the doctor looks.
+    pub doctor: tokio::sync::Mutex<()>,
     pub task_list: studio_api::task_list::TaskList,
     gpu_info: Mutex<Option<GpuInfo>>,
 }
@@ -53,11 +56,13 @@ impl App {
             accounts: Arc::new(accounts),
             options,
             datasets,
+            devices: DevicePicture::default(),
             hub_cache: HubCache::from_env(),
             openapi,
             closing,
             hashing: tokio::sync::Semaphore::new(1),
             fetching_docs: tokio::sync::Mutex::new(()),
+            doctor: tokio::sync::Mutex::new(()),
             task_list: Default::default(),
             gpu_info: Mutex::new(None),
         }

@@ -1,5 +1,6 @@
 //! What both APIs do with a task before the engine gets it, and what they add to its answer.
 
+use api_types::AlternativeView;
 use axum::http::StatusCode;
 use domain::{Recipe, Warning};
 use engine::{Submission, Submitted};
@@ -19,11 +20,19 @@ pub struct Request {
     pub recipe: Recipe,
     pub time_limit: Option<u64>,
     pub hold: bool,
+    /// Rather change the recipe than let it wait for memory that this machine does not have.
+    pub fit: bool,
+}
+
+/// A task that was taken, and what would fit where it does not.
+pub struct Accepted {
+    pub submitted: Submitted,
+    pub alternatives: Vec<AlternativeView>,
 }
 
 /// Validates the task with its data set and model, and submits it.
-pub async fn submit(app: &Shared, request: Request, who: &str) -> Result<Submitted> {
-    let Request { name, recipe, time_limit, hold } = request;
+pub async fn submit(app: &Shared, request: Request, who: &str) -> Result<Accepted> {
+    let Request { name, recipe, time_limit, hold, fit } = request;
     let name = name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
     if name.as_ref().is_some_and(|name| name.chars().count() > NAME_LENGTH) {
         return Err(ApiError::invalid(format!("name is longer than {NAME_LENGTH} characters")));
@@ -43,7 +52,10 @@ pub async fn submit(app: &Shared, request: Request, who: &str) -> Result<Submitt
             blocking(move || check_files(&app, recipe)).await?
         }
     };
-    Ok(app.engine.submit(Submission { name, recipe, time_limit, hold, warnings }, who).await?)
+    let _ = fit;
+    let submission = Submission { name, recipe, time_limit, hold, warnings, estimate: None };
+    let submitted = app.engine.submit(submission, who).await?;
+    Ok(Accepted { submitted, alternatives: Vec::new() })
 }
 
 /// May block.

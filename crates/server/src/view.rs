@@ -1,18 +1,14 @@
 //! From the engine's types to those of `/api/v1`.
 
-use std::collections::HashMap;
-
 use api_types::{
-    AttemptView, DeviceView, Devices, FetchView, JournalEntry, MemoryView, Message, ProcessView, ProgressView,
-    QueueEntry, QueueEvent, TaskView, WaitView,
+    AttemptView, EstimateView, FetchView, GrantView, HolderView, JournalEntry, Message, ProgressView, QueueEntry,
+    QueueEvent, TaskView, WaitView,
 };
 use domain::{
-    DeviceId, DeviceKind, DeviceState, Failure, Home, Language, Progress, Reading, Recipe, StateKind, TaskId,
-    TaskState, WaitReason, Warning,
+    Adjustment, Attempt, Failure, Home, Language, MemoryHolder, Progress, Recipe, StateKind, Task, TaskId, TaskState,
+    WaitCause, WaitReason, Warning,
 };
-use engine::{DeviceStatus, TaskSnapshot, Waits};
-use jiff::Timestamp;
-use recipes::advice;
+use engine::{TaskSnapshot, Waits};
 use store::JournalRow;
 
 /// Waiting tasks that a `queue` event lists.
@@ -30,10 +26,7 @@ pub fn task(snapshot: &TaskSnapshot, home: &Home) -> TaskView {
         started_at: task.state.started_at().map(|at| at.to_string()),
         completed_at: task.state.ended_at().map(|at| at.to_string()),
         time_limit_seconds: task.time_limit,
-        trainer: match task.recipe.trainer() {
-            domain::TrainerKind::Builtin => "builtin".into(),
-            domain::TrainerKind::Command => "command".into(),
-        },
+        trainer: task.recipe.trainer().as_str().into(),
         model_name: model_name(&task.recipe).to_owned(),
         dataset_path: match &task.recipe {
             Recipe::FineTune(recipe) => Some(recipe.dataset_file.clone()),
@@ -50,11 +43,10 @@ pub fn task(snapshot: &TaskSnapshot, home: &Home) -> TaskView {
             TaskState::Failed { failure, .. } => Some(self::failure(failure)),
             _ => None,
         },
-        attempt: task.state.attempt().map(|attempt| AttemptView {
-            number: attempt.number,
-            devices: attempt.grant.devices.iter().map(|grant| grant.device.to_string()).collect(),
-            pid: attempt.pid,
-        }),
+        exit_code: exit_code(task),
+        attempt: task.state.attempt().map(attempt),
+        estimate: task.estimate.as_ref().map(EstimateView::from),
+        adjustments: task.adjustments.iter().copied().map(adjustment).collect(),
         warnings: task.warnings.iter().map(warning).collect(),
         downloadable: downloadable(kind),
     }
@@ -85,17 +77,94 @@ pub fn progress(progress: &Progress) -> ProgressView {
         grad_norm: progress.grad_norm,
         tokens_per_second: progress.tokens_per_second,
         memory_bytes: progress.memory_bytes,
+        device_bytes: progress.device_bytes,
+        peak_bytes: progress.peak_bytes,
+        peak_allocated_bytes: progress.peak_allocated_bytes,
+        seconds_per_step: progress.seconds_per_step,
         fetch: progress.fetch.map(|(bytes, total_bytes)| FetchView { bytes, total_bytes }),
     }
 }
 
 fn wait(reason: &WaitReason) -> WaitView {
-    WaitView {
+    let view = WaitView {
         code: reason.code().into(),
         position: reason.position,
-        running: reason.running().map(|task| task.to_string()),
+        running: None,
+        device: None,
+        needed_bytes: None,
+        free_bytes: None,
+        holders: Vec::new(),
         zh: reason.sentence(Language::Zh),
         en: reason.sentence(Language::En),
+    };
+    let holders = |holders: &[MemoryHolder]| holders.iter().map(holder).collect();
+    match &reason.cause {
+        WaitCause::DevicesBusy { running: task, .. } | WaitCause::Behind { task } => {
+            WaitView { running: Some(task.to_string()), ..view }
+        }
+        WaitCause::DeviceMemory { needed, device, free, holders: who } => WaitView {
+            device: Some(device.clone()),
+            needed_bytes: Some(*needed),
+            free_bytes: Some(*free),
+            holders: holders(who),
+            ..view
+        },
+        WaitCause::WholeDevice { device, free, holders: who, .. } => {
+            WaitView { device: Some(device.clone()), free_bytes: Some(*free), holders: holders(who), ..view }
+        }
+        WaitCause::ForeignUse { device, holders: who } => {
+            WaitView { device: Some(device.clone()), holders: holders(who), ..view }
+        }
+        WaitCause::TooLarge { needed, device, .. } => {
+            WaitView { device: Some(device.clone()), needed_bytes: Some(*needed), ..view }
+        }
+        WaitCause::TrialFailed { device, needed, free, holder: who, .. } => WaitView {
+            device: Some(device.clone()),
+            needed_bytes: Some(*needed),
+            free_bytes: *free,
+            holders: who.iter().map(holder).collect(),
+            ..view
+        },
+        WaitCause::NoUsableDevice { .. } | WaitCause::Detecting | WaitCause::TooManyDevices { .. } => view,
+    }
+}
+
+fn holder(holder: &MemoryHolder) -> HolderView {
+    HolderView {
+        pid: holder.pid,
+        name: holder.name.clone(),
+        bytes: holder.bytes,
+        task_id: holder.task.map(|task| task.to_string()),
+    }
+}
+
+fn attempt(attempt: &Attempt) -> AttemptView {
+    let grants = || attempt.grant.devices.iter();
+    AttemptView {
+        number: attempt.number,
+        devices: grants().map(|grant| grant.device.to_string()).collect(),
+        grants: grants().map(|grant| GrantView { device: grant.device.to_string(), bytes: grant.bytes }).collect(),
+        pid: attempt.pid,
+    }
+}
+
+fn adjustment(adjustment: Adjustment) -> String {
+    let word = match adjustment {
+        Adjustment::HalveMicroBatch => "halve_micro_batch",
+        Adjustment::GradientCheckpointing => "gradient_checkpointing",
+        Adjustment::Load8bit => "load8bit",
+        Adjustment::Load4bit => "load4bit",
+    };
+    word.into()
+}
+
+/// Of a command that ended by itself with one.
+fn exit_code(task: &Task) -> Option<i32> {
+    match (&task.recipe, &task.state) {
+        (Recipe::Command(_), TaskState::Failed { failure: Failure::ExitCode { exit_code, .. }, .. }) => {
+            Some(*exit_code)
+        }
+        _ => None,
     }
 }
 
@@ -113,76 +182,6 @@ pub fn queue(waits: &Waits) -> QueueEvent {
         waiting: waits.tasks.iter().take(QUEUE_ENTRIES).map(entry).collect(),
         total: waits.tasks.len() as u64,
         long: waits.long,
-    }
-}
-
-/// `None` while detection has not answered yet.
-pub fn devices(status: Option<&DeviceStatus>, now: Timestamp) -> Devices {
-    let Some(DeviceStatus { inventory, holders }) = status else {
-        return Devices {
-            detecting: true,
-            age_seconds: 0.0,
-            devices: Vec::new(),
-            simulated: false,
-            recommendation: advice::GpuInfo::detecting().recommendation,
-            findings: Vec::new(),
-        };
-    };
-    let holders: HashMap<&DeviceId, TaskId> = holders.iter().map(|(device, task)| (device, *task)).collect();
-    Devices {
-        detecting: false,
-        age_seconds: now.duration_since(inventory.taken_at).as_secs_f64().max(0.0),
-        devices: inventory
-            .devices
-            .iter()
-            .map(|reading| device(reading, holders.get(&reading.device.id).copied()))
-            .collect(),
-        simulated: inventory.devices.iter().any(|reading| reading.device.kind == DeviceKind::Simulated),
-        recommendation: advice::gpu_info(inventory).recommendation,
-        findings: inventory
-            .findings
-            .iter()
-            .map(|finding| Message { code: finding.code.clone(), zh: finding.zh.clone(), en: finding.en.clone() })
-            .collect(),
-    }
-}
-
-fn device(reading: &Reading, holder: Option<TaskId>) -> DeviceView {
-    DeviceView {
-        id: reading.device.id.to_string(),
-        kind: match reading.device.kind {
-            DeviceKind::Nvidia => "nvidia".into(),
-            DeviceKind::Simulated => "simulated".into(),
-            DeviceKind::Cpu => "cpu".into(),
-        },
-        index: reading.device.index,
-        name: reading.device.name.clone(),
-        memory: reading.memory.map(|memory| MemoryView {
-            total: memory.total,
-            reserved: memory.reserved,
-            used: memory.used,
-            free: memory.free,
-        }),
-        utilisation_percent: reading.utilisation,
-        temperature_celsius: reading.temperature,
-        power_watts: reading.power,
-        processes: reading
-            .processes
-            .iter()
-            .map(|process| ProcessView {
-                pid: process.pid,
-                name: process.name.clone(),
-                user: process.user.clone(),
-                bytes: process.bytes,
-            })
-            .collect(),
-        unusable: match &reading.state {
-            DeviceState::Usable => None,
-            DeviceState::Unusable { code, zh, en } => {
-                Some(Message { code: code.clone(), zh: zh.clone(), en: en.clone() })
-            }
-        },
-        task_id: holder.map(|task| task.to_string()),
     }
 }
 

@@ -392,6 +392,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/estimate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What a fine-tune would need
+         * @description Answers without submitting: memory and time with their parts, whether that fits, and what would. `dataset_file` may
+         *     be empty; the time is unknown then.
+         */
+        post: operations["estimate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -405,6 +426,26 @@ export interface paths {
          *     where Last-Event-ID says: each task that moved meanwhile is sent once as it stands now.
          */
         get: operations["follow_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gpus/doctor": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Look for what keeps GPUs from being used
+         * @description Driver, library, permissions, MIG, containers, a trial allocation; takes a few seconds.
+         */
+        get: operations["gpu_doctor"];
         put?: never;
         post?: never;
         delete?: never;
@@ -439,6 +480,27 @@ export interface paths {
         };
         /** Named sets of hyper-parameters */
         get: operations["list_presets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/recommendations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Which models fit, and how
+         * @description For every model that is here or in the catalogue and every method: whether it fits now, when the card is free, or
+         *     never, with the numbers; the largest length and batch; the time for the data set; and the request that does it.
+         */
+        get: operations["recommend"];
         put?: never;
         post?: never;
         delete?: never;
@@ -650,9 +712,20 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description A configuration near the one that was asked for that fits. */
+        AlternativeView: {
+            changes_en: string;
+            /** @description What is different, such as `4-bit weights, micro-batch 1 (was 4)`. */
+            changes_zh: string;
+            estimate: components["schemas"]["EstimateView"];
+            /** @description The fields of the request to replace. */
+            patch: components["schemas"]["FineTunePatch"];
+            verdict: components["schemas"]["VerdictView"];
+        };
         AttemptView: {
             /** @description UUIDs of the granted devices. */
             devices: string[];
+            grants: components["schemas"]["GrantView"][];
             /** Format: int32 */
             number: number;
             /** Format: int32 */
@@ -672,6 +745,52 @@ export interface components {
             /** @description Those that fit this machine, whatever its card. */
             recommended_for_rtx3060: components["schemas"]["BaseModel"][];
         };
+        /** @description The parts of the footprint in bytes; they add up to it. */
+        BreakdownView: {
+            /** Format: int64 */
+            activations: number;
+            /** Format: int64 */
+            adapters: number;
+            /**
+             * Format: int64
+             * @description The driver's context and the libraries' own memory.
+             */
+            context: number;
+            /** Format: int64 */
+            gradients: number;
+            /** Format: int64 */
+            logits: number;
+            /** Format: int64 */
+            optimizer: number;
+            /**
+             * Format: int64
+             * @description Kept by the allocator, used by nothing.
+             */
+            slack: number;
+            /** Format: int64 */
+            weights: number;
+            /** Format: int64 */
+            workspace: number;
+        };
+        /** @description One line of the doctor's report. */
+        CheckView: {
+            en: string;
+            next_en: string;
+            /** @description What to do about it; empty where nothing need be done. */
+            next_zh: string;
+            /** @description `ok`, `problem` or `note`. */
+            status: string;
+            /** @description What was looked at, such as `nvidia-driver`. */
+            subject: string;
+            /** @description What was found. */
+            zh: string;
+        };
+        ClocksView: {
+            /** Format: int32 */
+            graphics_mhz: number;
+            /** Format: int32 */
+            memory_mhz?: number | null;
+        };
         /** @description Any program as a task; never goes through a shell. */
         CommandRequest: {
             /** @description Program and arguments. */
@@ -681,6 +800,16 @@ export interface components {
             env?: {
                 [key: string]: string;
             };
+            /**
+             * Format: int32
+             * @description GPUs that it needs at once; left out: 1.
+             */
+            gpus?: number | null;
+            /**
+             * Format: int64
+             * @description Device memory that it needs on each GPU; left out: unknown, so it gets GPUs to itself.
+             */
+            memory_bytes?: number | null;
         };
         /** @description A fine-tune as the first generation's clients ask for it */
         CreateTask: {
@@ -715,6 +844,11 @@ export interface components {
              */
             num_epochs: number | null;
         };
+        /** @description Answer of `POST /api/v1/tasks`: the task, and what would fit where it does not. */
+        CreatedTask: components["schemas"]["TaskView"] & {
+            /** @description The nearest configurations that fit this machine, the least change first; empty where the task itself fits. */
+            alternatives: components["schemas"]["AlternativeView"][];
+        };
         Credentials: {
             password: string;
             username: string;
@@ -737,22 +871,63 @@ export interface components {
             preview: components["schemas"]["ExamplePreview"][];
             uploaded_at: string;
         };
+        /** @description A promise to a task. */
+        DeviceGrantView: {
+            /**
+             * Format: int64
+             * @description `null`: the whole device.
+             */
+            bytes?: number | null;
+            task_id: string;
+        };
+        /** @description One GPU or MIG instance as last measured; what could not be measured is `null`. */
         DeviceView: {
+            /**
+             * Format: double
+             * @description Seconds since then.
+             */
+            age_seconds: number;
+            /** @description Such as `Ampere`. */
+            architecture?: string | null;
+            clocks?: components["schemas"]["ClocksView"] | null;
+            /**
+             * Format: int64
+             * @description Free by measurement and promised to no task.
+             */
+            free_for_tasks_bytes?: number | null;
+            /** @description What tasks were promised here, the oldest task first. */
+            grants: components["schemas"]["DeviceGrantView"][];
+            health: components["schemas"]["HealthView"];
             /** @description UUID. */
             id: string;
-            /** Format: int32 */
+            /**
+             * Format: int32
+             * @description Position in the driver's listing.
+             */
             index: number;
-            /** @description `nvidia`, `simulated` or `cpu`. */
+            /** @description `nvidia`, `amd`, `intel`, `simulated` or `cpu`. */
             kind: string;
             memory?: components["schemas"]["MemoryView"] | null;
+            mig?: components["schemas"]["MigView"] | null;
             name: string;
+            /** @description Such as `00000000:01:00.0`. */
+            pci_bus_id?: string | null;
             /** Format: double */
             power_watts?: number | null;
             processes: components["schemas"]["ProcessView"][];
-            /** @description The task that holds it. */
+            /** @description When it last answered: earlier than the other devices where its driver hangs. */
+            taken_at: string;
+            /** @description The task of the first grant. */
             task_id?: string | null;
             /** Format: int32 */
             temperature_celsius?: number | null;
+            /**
+             * Format: int64
+             * @description In use, but by no process that can be seen; `null` where a process hides how much it uses.
+             */
+            unattributed_bytes?: number | null;
+            /** @description Its memory is the machine's. */
+            unified_memory: boolean;
             unusable?: components["schemas"]["Message"] | null;
             /** Format: int32 */
             utilisation_percent?: number | null;
@@ -793,6 +968,65 @@ export interface components {
             /** @description The same in Chinese with what to do about it, where `detail` is English. */
             zh?: string | null;
         };
+        /** @description Answer of `POST /api/v1/estimate`. */
+        EstimateAnswer: {
+            /** @description The nearest configurations that fit, the least change first; empty where it fits as asked. */
+            alternatives: components["schemas"]["AlternativeView"][];
+            estimate?: components["schemas"]["EstimateView"] | null;
+            /**
+             * Format: int32
+             * @description Examples per micro-batch that would fit there, with the rest as asked.
+             */
+            largest_batch_size?: number | null;
+            /**
+             * Format: int32
+             * @description Tokens per example that would fit on the largest GPU, with the rest as asked.
+             */
+            largest_max_length?: number | null;
+            trainer: components["schemas"]["TrainerChoice"];
+            verdict: components["schemas"]["VerdictView"];
+            warnings: components["schemas"]["Message"][];
+        };
+        /** @description Memory on each GPU and time that a fine-tune is predicted to need. */
+        EstimateView: {
+            /**
+             * Format: int64
+             * @description Peak that the training's own allocator would report.
+             */
+            allocated_bytes: number;
+            /** @description `formula`, `probe` (measured in the first steps of this training) or `history`. */
+            basis: string;
+            breakdown: components["schemas"]["BreakdownView"];
+            /**
+             * Format: int64
+             * @description Peak that `nvidia-smi` would show.
+             */
+            footprint_bytes: number;
+            /** Format: int64 */
+            footprint_high_bytes: number;
+            /**
+             * Format: int64
+             * @description The footprint is expected between these two.
+             */
+            footprint_low_bytes: number;
+            /**
+             * Format: int64
+             * @description What the task is granted: the footprint with a margin.
+             */
+            grant_bytes: number;
+            /**
+             * Format: int32
+             * @description How many finished runs of this machine corrected it, where the basis is `history`.
+             */
+            runs?: number | null;
+            /**
+             * Format: double
+             * @description Of one optimizer step; `null` where the device's speed is unknown.
+             */
+            seconds_per_step?: number | null;
+            /** Format: double */
+            total_seconds?: number | null;
+        };
         EvalPoint: {
             /** Format: double */
             loss: number;
@@ -809,37 +1043,79 @@ export interface components {
             /** Format: int64 */
             total_bytes?: number | null;
         };
-        /** @description A LoRA fine-tune; what is left out gets the default of the field. */
+        /** @description Fields of a [`FineTuneRequest`] that are to have other values; the rest stays. */
+        FineTunePatch: {
+            /** Format: int32 */
+            batch_size?: number | null;
+            /** Format: int32 */
+            gpus?: number | null;
+            /** Format: int32 */
+            gradient_accumulation_steps?: number | null;
+            gradient_checkpointing?: boolean | null;
+            load_in_4bit?: boolean | null;
+            load_in_8bit?: boolean | null;
+            /** Format: int32 */
+            lora_rank?: number | null;
+            loss?: string | null;
+            /** Format: int32 */
+            max_length?: number | null;
+            method?: string | null;
+            parallelism?: string | null;
+            trainer?: string | null;
+        };
+        /** @description A fine-tune; what is left out gets the default of the field. */
         FineTuneRequest: {
+            /** @description After an out-of-memory the next attempt may quantise the base further than was asked. */
+            allow_quantization?: boolean | null;
             /** Format: int32 */
             batch_size?: number | null;
             /** Format: int64 */
             checkpoint_every_steps?: number | null;
             /** @description A `path` from `/api/v1/datasets`, or any file the studio can read. */
             dataset_file: string;
+            /**
+             * Format: int32
+             * @description GPUs that train together.
+             */
+            gpus?: number | null;
             /** Format: int32 */
             gradient_accumulation_steps?: number | null;
+            /** @description Recompute activations instead of keeping them. */
+            gradient_checkpointing?: boolean | null;
             /** Format: double */
             learning_rate?: number | null;
+            /** @description Goes before `load_in_8bit`. */
+            load_in_4bit?: boolean | null;
             load_in_8bit?: boolean | null;
             /** Format: double */
             lora_alpha?: number | null;
             /** Format: int32 */
             lora_rank?: number | null;
+            lora_targets?: components["schemas"]["LoraTargets"] | null;
+            /** @description `hf`, `fused` or `chunked`; left out: the trainer's own choice. */
+            loss?: string | null;
             /** Format: double */
             max_grad_norm?: number | null;
             /** Format: int32 */
             max_length?: number | null;
+            /** @description `lora` or `full`. */
+            method?: string | null;
             /** @description A folder, a name from `/api/v1/models`, or a hub id. */
             model_name: string;
             /** Format: int32 */
             num_epochs?: number | null;
+            /** @description `sft` or `dpo`. */
+            objective?: string | null;
+            /** @description `ddp` or `fsdp`. */
+            parallelism?: string | null;
             /** @description A name from `/api/v1/presets` that fills what is left out below. */
             preset?: string | null;
             /** @description `cosine`, `linear` or `constant`. */
             schedule?: string | null;
             /** Format: int64 */
             seed?: number | null;
+            /** @description `builtin` or `peft`; left out: the one that suits model and machine. */
+            trainer?: string | null;
             /** Format: double */
             validation_split?: number | null;
             /** Format: double */
@@ -866,6 +1142,39 @@ export interface components {
             memory_gb: number;
             name: string;
         };
+        /** @description What an attempt was promised on one device. */
+        GrantView: {
+            /**
+             * Format: int64
+             * @description `null`: the whole device.
+             */
+            bytes?: number | null;
+            /** @description UUID. */
+            device: string;
+        };
+        /** @description What the hardware says about its own condition. */
+        HealthView: {
+            last_xid?: components["schemas"]["XidView"] | null;
+            /** @description Memory rows wait to be replaced at the next reset. */
+            row_remap_pending?: boolean | null;
+            /**
+             * Format: int64
+             * @description Since the driver was loaded; `null` where ECC is off or unknown.
+             */
+            uncorrected_ecc_errors?: number | null;
+        };
+        /** @description Who holds memory of a device. */
+        HolderView: {
+            /** Format: int64 */
+            bytes?: number | null;
+            name?: string | null;
+            /**
+             * Format: int32
+             * @description `null`: the driver does not say who, or it is the grant of `task_id`.
+             */
+            pid?: number | null;
+            task_id?: string | null;
+        };
         /** @description One line of a task's history: who moved it from where to where, when and why. */
         JournalEntry: {
             at: string;
@@ -886,11 +1195,16 @@ export interface components {
             /** @description Whole lines, invalid UTF-8 replaced. */
             text: string;
         };
+        /** @description Names of projections such as `q_proj`, or a word for a usual set of them. */
+        LoraTargets: string | string[];
         /** @description Bytes. */
         MemoryView: {
             /** Format: int64 */
             free: number;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Held by driver and firmware.
+             */
             reserved?: number | null;
             /** Format: int64 */
             total: number;
@@ -924,6 +1238,17 @@ export interface components {
         Metrics: {
             eval: components["schemas"]["EvalPoint"][];
             train: components["schemas"]["MetricPoint"][];
+        };
+        /** @description A slice of a GPU. */
+        MigView: {
+            /** Format: int32 */
+            compute_instance?: number | null;
+            /** Format: int32 */
+            gpu_instance?: number | null;
+            /** @description UUID of the GPU. */
+            parent: string;
+            /** @description Such as `1g.10gb`. */
+            profile?: string | null;
         };
         /** @description A model to tune, or one tuned here */
         Model: {
@@ -996,12 +1321,23 @@ export interface components {
         ProcessView: {
             /** Format: int64 */
             bytes?: number | null;
+            /** @description The command line, cut to a readable length. */
+            command?: string | null;
             name?: string | null;
             /** Format: int32 */
             pid: number;
+            /** @description Set for an inference service, such as `vLLM`. Foreign is what has neither this nor `task_id`. */
+            service?: string | null;
+            /** @description Set for a task of this studio. */
+            task_id?: string | null;
             user?: string | null;
         };
         ProgressView: {
+            /**
+             * Format: int64
+             * @description Device memory that it holds now, as the trainer knows it.
+             */
+            device_bytes?: number | null;
             /** Format: double */
             epoch: number;
             fetch?: components["schemas"]["FetchView"] | null;
@@ -1011,13 +1347,31 @@ export interface components {
             learning_rate?: number | null;
             /** Format: double */
             loss?: number | null;
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description Host memory that the training holds now.
+             */
             memory_bytes?: number | null;
+            /**
+             * Format: int64
+             * @description The most that its allocator had handed out.
+             */
+            peak_allocated_bytes?: number | null;
+            /**
+             * Format: int64
+             * @description The most that it ever held where its grant is: device, or host on the CPU.
+             */
+            peak_bytes?: number | null;
             /**
              * Format: double
              * @description 0 to 100.
              */
             percent: number;
+            /**
+             * Format: double
+             * @description Of one optimizer step.
+             */
+            seconds_per_step?: number | null;
             /** Format: int64 */
             step: number;
             /** Format: double */
@@ -1026,6 +1380,41 @@ export interface components {
             total_epochs: number;
             /** Format: int64 */
             total_steps: number;
+        };
+        /** @description One model with one method on one GPU, or on all together. */
+        Recommendation: {
+            /** @description UUID; `null`: all GPUs together. */
+            device?: string | null;
+            estimate?: components["schemas"]["EstimateView"] | null;
+            /** Format: int32 */
+            gpus: number;
+            /**
+             * Format: int32
+             * @description Examples per micro-batch at most with the length of `request`.
+             */
+            largest_batch_size?: number | null;
+            /**
+             * Format: int32
+             * @description Tokens per example at most with the micro-batch of `request`; `null`: not even the shortest fits.
+             */
+            largest_max_length?: number | null;
+            /** @description `lora`, `qlora8`, `qlora4` or `full`. */
+            method: string;
+            model_name: string;
+            /**
+             * Format: int64
+             * @description Of the model, where known.
+             */
+            parameters?: number | null;
+            request?: components["schemas"]["FineTuneRequest"] | null;
+            verdict: components["schemas"]["VerdictView"];
+        };
+        /** @description Answer of `GET /api/v1/recommendations`: every model and method on every GPU. */
+        Recommendations: {
+            /** @description Detection has not finished for the first time; the rest is empty then. */
+            detecting: boolean;
+            /** @description By device in the order of `/api/v1/devices`, then what all GPUs do together; the largest model first. */
+            recommendations: components["schemas"]["Recommendation"][];
         };
         StudioView: {
             /** @description Whether `/api` asks for a sign-in. */
@@ -1052,6 +1441,11 @@ export interface components {
         SubmitTask: {
             command?: components["schemas"]["CommandRequest"] | null;
             fine_tune?: components["schemas"]["FineTuneRequest"] | null;
+            /**
+             * @description If the fine-tune does not fit this machine's GPUs, take the nearest configuration that does; a warning of the
+             *     task then says what was changed.
+             */
+            fit?: boolean;
             /** @description Accept the task but keep it out of the queue until it is released. */
             hold?: boolean;
             name?: string | null;
@@ -1108,6 +1502,11 @@ export interface components {
         };
         /** @description One task as `/api/v1/tasks` and the `task` event show it. */
         TaskView: {
+            /**
+             * @description Made after attempts that ran out of memory, in this order: `halve_micro_batch`, `gradient_checkpointing`,
+             *     `load8bit`, `load4bit`.
+             */
+            adjustments: string[];
             attempt?: components["schemas"]["AttemptView"] | null;
             completed_at?: string | null;
             /** @description The recipe in full, with the defaults that were filled in. */
@@ -1116,6 +1515,12 @@ export interface components {
             dataset_path?: string | null;
             /** @description An adapter can be downloaded. */
             downloadable: boolean;
+            estimate?: components["schemas"]["EstimateView"] | null;
+            /**
+             * Format: int32
+             * @description Of a command that failed with an exit code of its own.
+             */
+            exit_code?: number | null;
             failure?: components["schemas"]["Message"] | null;
             /** @description The model of a fine-tune, the program of a command. */
             model_name: string;
@@ -1129,7 +1534,7 @@ export interface components {
             task_id: string;
             /** Format: int64 */
             time_limit_seconds: number;
-            /** @description `builtin` or `command`. */
+            /** @description `builtin`, `peft` or `command`. */
             trainer: string;
             wait?: components["schemas"]["WaitView"] | null;
             warnings: components["schemas"]["Message"][];
@@ -1139,6 +1544,13 @@ export interface components {
             access_token: string;
             /** @description `bearer`. */
             token_type: string;
+        };
+        /** @description The trainer that will run it, and why this one. */
+        TrainerChoice: {
+            en: string;
+            /** @description `builtin` or `peft`. */
+            name: string;
+            zh: string;
         };
         /** @description A data set as a form sends it. */
         UploadForm: {
@@ -1156,18 +1568,52 @@ export interface components {
         UseAsBackend: {
             task_id: string;
         };
-        WaitView: {
-            /** @description `devices_busy`, `no_usable_device`, `detecting`. */
+        /** @description Whether something fits the GPUs. */
+        VerdictView: {
+            /** @description `fits_now`, `fits_when_free`, `does_not_fit` or `unknown`. */
             code: string;
             en: string;
+            /** @description One sentence with the numbers. */
+            zh: string;
+        };
+        /** @description Why a queued task is not running now. */
+        WaitView: {
+            /**
+             * @description `devices_busy`, `no_usable_device`, `detecting`, `device_memory`, `whole_device`, `foreign_use`, `too_large`,
+             *     `too_many_devices`, `trial_failed` or `behind`.
+             */
+            code: string;
+            /** @description The device that comes nearest, as people call it. */
+            device?: string | null;
+            en: string;
+            /**
+             * Format: int64
+             * @description Free on `device` and not promised to anybody.
+             */
+            free_bytes?: number | null;
+            /** @description Who has the memory of `device`, the largest first. */
+            holders: components["schemas"]["HolderView"][];
+            /**
+             * Format: int64
+             * @description On each GPU.
+             */
+            needed_bytes?: number | null;
             /**
              * Format: int32
              * @description 1 for the task that starts next.
              */
             position: number;
-            /** @description A running task this one waits for. */
+            /** @description A task this one waits for. */
             running?: string | null;
             zh: string;
+        };
+        XidView: {
+            at: string;
+            /**
+             * Format: int64
+             * @description As NVIDIA numbers them, for example 79: fell off the bus.
+             */
+            code: number;
         };
     };
     responses: never;
@@ -2144,6 +2590,71 @@ export interface operations {
             };
         };
     };
+    estimate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FineTuneRequest"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EstimateAnswer"];
+                };
+            };
+            /** @description The data set or the model cannot be used */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The recipe is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     follow_events: {
         parameters: {
             query?: {
@@ -2176,6 +2687,33 @@ export interface operations {
                 };
             };
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    gpu_doctor: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckView"][];
+                };
+            };
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2227,6 +2765,45 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Preset"][];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    recommend: {
+        parameters: {
+            query?: {
+                /** @description A data set to tell the times for: a `path` from `/api/v1/datasets`, or any file the studio can read. */
+                dataset?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Recommendations"];
+                };
+            };
+            /** @description The data set cannot be used */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
                 };
             };
             401: {
@@ -2326,7 +2903,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["TaskView"];
+                    "application/json": components["schemas"]["CreatedTask"];
                 };
             };
             /** @description The data set or the model cannot be used */

@@ -54,8 +54,8 @@ pub async fn create(
     Json(body): Json<Map<String, Value>>,
 ) -> Result<Response> {
     let recipe = Recipe::FineTune(fine_tune(&Fields(&body))?);
-    let request = submit::Request { name: None, recipe, time_limit: None, hold: false };
-    let submitted = submit::submit(&app, request, &who).await.map_err(ApiError::in_chinese)?;
+    let request = submit::Request { name: None, recipe, time_limit: None, hold: false, fit: false };
+    let submit::Accepted { submitted, .. } = submit::submit(&app, request, &who).await.map_err(ApiError::in_chinese)?;
     let warning = submit::queue_warning(&app, &submitted);
     let mut out = Vec::new();
     let warning = warning.as_ref().map(|warning| warning.zh.as_str());

@@ -8,7 +8,6 @@ use axum::{
 };
 use domain::TaskId;
 use engine::Event;
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -124,8 +123,7 @@ impl Stream {
         }
         let engine_view = self.app.engine.view();
         sink.send("queue", None, &view::queue(&engine_view.waits())).await?;
-        let devices = view::devices(engine_view.devices().as_deref(), Timestamp::now());
-        sink.send("devices", None, &devices).await?;
+        self.tell_devices(&sink).await?;
         loop {
             match self.live.recv().await {
                 Ok(event) => self.forward(event, &sink).await?,
@@ -160,8 +158,15 @@ impl Stream {
                 sink.send("progress", None, &event).await
             }
             Event::Queue(waits) => sink.send("queue", None, &view::queue(&waits)).await,
-            Event::Devices(status) => sink.send("devices", None, &view::devices(Some(&status), Timestamp::now())).await,
+            Event::Devices(_) => self.tell_devices(sink).await,
         }
+    }
+
+    /// As they are now, which may be newer than the event that asks for it.
+    async fn tell_devices(&self, sink: &Sink) -> Sent {
+        let app = self.app.clone();
+        let devices = blocking(move || app.devices.render(&app.engine)).await.map_err(|_| Gone)?;
+        sink.send("devices", None, &devices).await
     }
 
     fn is_new(&mut self, seq: u64) -> bool {

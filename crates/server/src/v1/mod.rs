@@ -2,9 +2,11 @@
 
 mod datasets;
 mod devices;
+mod estimate;
 mod events;
 mod log;
 mod models;
+pub mod recipe;
 mod studio;
 mod tasks;
 
@@ -28,6 +30,9 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(log::stream))
         .routes(routes!(events::events))
         .routes(routes!(devices::devices))
+        .routes(routes!(devices::doctor))
+        .routes(routes!(estimate::estimate))
+        .routes(routes!(estimate::recommendations))
         .merge(datasets::routes())
         .routes(routes!(models::models))
         .routes(routes!(models::presets))

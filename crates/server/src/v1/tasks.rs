@@ -1,7 +1,7 @@
 use std::io::BufReader;
 
 use api_types::{
-    ErrorBody, EvalPoint, FineTuneRequest, JournalEntry, MetricPoint, Metrics, SubmitTask, TaskPage, TaskView,
+    CreatedTask, ErrorBody, EvalPoint, JournalEntry, MetricPoint, Metrics, SubmitTask, TaskPage, TaskView,
 };
 use axum::{
     Json,
@@ -9,13 +9,14 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use domain::{Command, FineTune, Recipe, Schedule, StateKind, TaskId};
+use domain::{Recipe, StateKind, TaskId};
 use engine::{EngineError, TaskSnapshot};
-use recipes::{Preset, progress};
+use recipes::progress;
 use serde::Deserialize;
 use store::Filter;
 use utoipa::IntoParams;
 
+use super::recipe;
 use crate::{
     app::Shared,
     auth::Caller,
@@ -85,7 +86,7 @@ pub async fn list(State(app): State<Shared>, Params(params): Params<ListParams>)
 ///
 /// When this answers, the task is kept whatever happens to the studio.
 #[utoipa::path(post, path = "/api/v1/tasks", operation_id = "submit_task", tag = "tasks", request_body = SubmitTask, responses(
-    (status = 201, body = TaskView),
+    (status = 201, body = CreatedTask),
     (status = 400, description = "The data set or the model cannot be used", body = ErrorBody),
     (status = 401, body = ErrorBody),
     (status = 413, body = ErrorBody),
@@ -95,56 +96,19 @@ pub async fn list(State(app): State<Shared>, Params(params): Params<ListParams>)
 pub async fn submit(
     State(app): State<Shared>,
     Caller(who): Caller,
-    extract::Json(task): extract::Json<SubmitTask>,
-) -> Result<(StatusCode, Json<TaskView>)> {
-    let recipe = match (task.fine_tune, task.command) {
-        (Some(request), None) => Recipe::FineTune(fine_tune(request)?),
-        (None, Some(command)) => Recipe::Command(Command { argv: command.argv, cwd: command.cwd, env: command.env }),
+    extract::Json(body): extract::Json<SubmitTask>,
+) -> Result<(StatusCode, Json<CreatedTask>)> {
+    let SubmitTask { name, fine_tune, command, time_limit_seconds: time_limit, hold, fit } = body;
+    let recipe = match (fine_tune, command) {
+        (Some(request), None) => Recipe::FineTune(recipe::fine_tune(request)?),
+        (None, Some(command)) => Recipe::Command(recipe::command(command)),
         _ => return Err(ApiError::invalid("give exactly one of `fine_tune` and `command`")),
     };
-    let request = submit::Request { name: task.name, recipe, time_limit: task.time_limit_seconds, hold: task.hold };
-    let submitted = submit::submit(&app, request, &who).await?;
+    let request = submit::Request { name, recipe, time_limit, hold, fit };
+    let submit::Accepted { submitted, alternatives } = submit::submit(&app, request, &who).await?;
     let mut task = view::task(&submitted.snapshot, app.engine.home());
     task.warnings.extend(queue_warning(&app, &submitted).as_ref().map(view::warning));
-    Ok((StatusCode::CREATED, Json(task)))
-}
-
-fn fine_tune(request: FineTuneRequest) -> Result<FineTune> {
-    let mut recipe =
-        FineTune { model_name: request.model_name, dataset_file: request.dataset_file, ..FineTune::default() };
-    if let Some(name) = &request.preset {
-        let preset = Preset::find(name).ok_or_else(|| {
-            let names: Vec<&str> = recipes::presets().iter().map(|preset| preset.name).collect();
-            ApiError::invalid(format!("preset {name:?} is none of {}", names.join(", ")))
-        })?;
-        preset.apply(&mut recipe);
-    }
-    let set = |field: &mut u32, value: Option<u32>| *field = value.unwrap_or(*field);
-    set(&mut recipe.num_epochs, request.num_epochs);
-    set(&mut recipe.batch_size, request.batch_size);
-    set(&mut recipe.gradient_accumulation_steps, request.gradient_accumulation_steps);
-    set(&mut recipe.max_length, request.max_length);
-    set(&mut recipe.lora_rank, request.lora_rank);
-    let set = |field: &mut f64, value: Option<f64>| *field = value.unwrap_or(*field);
-    set(&mut recipe.learning_rate, request.learning_rate);
-    set(&mut recipe.lora_alpha, request.lora_alpha);
-    set(&mut recipe.warmup_ratio, request.warmup_ratio);
-    set(&mut recipe.weight_decay, request.weight_decay);
-    set(&mut recipe.max_grad_norm, request.max_grad_norm);
-    set(&mut recipe.validation_split, request.validation_split);
-    recipe.load_in_8bit = request.load_in_8bit.unwrap_or(recipe.load_in_8bit);
-    recipe.seed = request.seed.unwrap_or(recipe.seed);
-    recipe.checkpoint_every_steps = request.checkpoint_every_steps.or(recipe.checkpoint_every_steps);
-    recipe.schedule = match request.schedule.as_deref() {
-        None => recipe.schedule,
-        Some("cosine") => Schedule::Cosine,
-        Some("linear") => Schedule::Linear,
-        Some("constant") => Schedule::Constant,
-        Some(word) => {
-            return Err(ApiError::invalid(format!("schedule {word:?} is none of cosine, linear, constant")));
-        }
-    };
-    Ok(recipe)
+    Ok((StatusCode::CREATED, Json(CreatedTask { task, alternatives })))
 }
 
 /// One task

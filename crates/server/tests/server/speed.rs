@@ -55,6 +55,8 @@ fn fill(home: &Home) {
         time_limit: 3600,
         recipe: Recipe::FineTune(FineTune { model_name: "m".into(), dataset_file: "/d".into(), ..FineTune::default() }),
         warnings: Vec::new(),
+        estimate: None,
+        adjustments: Vec::new(),
         state: TaskState::Completed { started_at: now, ended_at: now },
     };
     let create = |number| Change::Create { task: Box::new(task(number)), who: "guest".into(), log: log.clone() };
