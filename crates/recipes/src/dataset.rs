@@ -1,4 +1,4 @@
-//! Data sets: alpaca, sharegpt and chat messages, as a JSON array or one JSON object per line.
+//! Data sets: alpaca, sharegpt, chat messages and preferences, as a JSON array or one JSON object per line.
 //!
 //! The file is read as a stream; an example may take 4 MiB and nest 128 levels deep.
 
@@ -13,6 +13,7 @@ use domain::Warning;
 use elements::Elements;
 
 mod elements;
+mod preference;
 mod rows;
 
 /// Who speaks in a turn.
@@ -36,6 +37,21 @@ pub struct Conversation {
     pub turns: Vec<Turn>,
 }
 
+/// One example of what to prefer: two answers to the same prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Preference {
+    /// Ends with a question.
+    pub prompt: Vec<Turn>,
+    pub chosen: String,
+    pub rejected: String,
+}
+
+#[derive(Hash)]
+enum Example {
+    Conversation(Conversation),
+    Preference(Preference),
+}
+
 /// How the examples are written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -45,15 +61,18 @@ pub enum Format {
     Sharegpt,
     /// `messages` of `role` and `content`.
     Messages,
+    /// `prompt` (text or messages; or `instruction`, `conversations`, `messages`), `chosen` and `rejected`.
+    Preference,
 }
 
 impl Format {
-    /// `alpaca`, `sharegpt` or `messages`.
+    /// `alpaca`, `sharegpt`, `messages` or `preference`.
     pub fn as_str(self) -> &'static str {
         match self {
             Format::Alpaca => "alpaca",
             Format::Sharegpt => "sharegpt",
             Format::Messages => "messages",
+            Format::Preference => "preference",
         }
     }
 }
@@ -102,15 +121,42 @@ pub fn read(path: &Path) -> Result<Vec<Conversation>, DatasetError> {
 /// All examples of a data set that is not a file.
 pub fn parse(reader: impl BufRead) -> Result<Vec<Conversation>, DatasetError> {
     let mut conversations = Vec::new();
-    for_each(reader, |conversation| conversations.push(conversation))?;
+    for_each(reader, |line, example| match example {
+        Example::Conversation(conversation) => Ok(conversations.push(conversation)),
+        Example::Preference(_) => Err(DatasetError::new(
+            line,
+            "preference-data",
+            "此样本是偏好数据（chosen 和 rejected），不能用于普通微调。请将 objective 设为 dpo，或换一个数据集".into(),
+            "this is a preference (chosen and rejected), which is not for plain fine-tuning. Set objective to dpo, or \
+             use another data set"
+                .into(),
+        )),
+    })?;
     Ok(conversations)
+}
+
+/// All examples of a data set of preferences.
+pub fn read_preferences(path: &Path) -> Result<Vec<Preference>, DatasetError> {
+    let mut preferences = Vec::new();
+    for_each(open(path)?.0, |line, example| match example {
+        Example::Preference(preference) => Ok(preferences.push(preference)),
+        Example::Conversation(_) => Err(DatasetError::new(
+            line,
+            "no-preference",
+            "此样本没有 chosen 和 rejected，不能用于 dpo。请提供偏好数据，或将 objective 设为 sft".into(),
+            "the example has no chosen and rejected answers to learn a preference from. Add them, or set objective to \
+             sft"
+            .into(),
+        )),
+    })?;
+    Ok(preferences)
 }
 
 /// Reads a data set through without keeping it.
 pub fn check(path: &Path) -> Result<DatasetReport, DatasetError> {
     let (reader, bytes) = open(path)?;
     let mut findings = Findings::default();
-    let format = for_each(reader, |conversation| findings.add(&conversation))?;
+    let format = for_each(reader, |_, example| Ok(findings.add(&example)))?;
     let warnings = findings.warnings();
     Ok(DatasetReport { format, examples: findings.examples, bytes, preview: findings.preview, warnings })
 }
@@ -141,13 +187,17 @@ fn unreadable(error: std::io::Error) -> DatasetError {
 }
 
 /// Hands every example on; the first fault ends it. Answers the format, which is the same for all.
-fn for_each(reader: impl BufRead, mut each: impl FnMut(Conversation)) -> Result<Format, DatasetError> {
+fn for_each(
+    reader: impl BufRead,
+    mut each: impl FnMut(u64, Example) -> Result<(), DatasetError>,
+) -> Result<Format, DatasetError> {
     let mut elements = Elements::start(reader)?;
     let mut format = None;
     while let Some(element) = elements.next()? {
-        let (found, conversation) = rows::read(element, format)?;
+        let line = element.line;
+        let (found, example) = rows::read(element, format)?;
         format = Some(found);
-        each(conversation);
+        each(line, example)?;
     }
     format.ok_or_else(|| {
         DatasetError::new(
@@ -175,10 +225,10 @@ struct Findings {
 }
 
 impl Findings {
-    fn add(&mut self, conversation: &Conversation) {
+    fn add(&mut self, example: &Example) {
         self.examples += 1;
         let mut hasher = DefaultHasher::new();
-        conversation.hash(&mut hasher);
+        example.hash(&mut hasher);
         let hash = hasher.finish();
         if self.seen.contains(&hash) {
             self.duplicates += 1;
@@ -186,13 +236,16 @@ impl Findings {
             self.seen.insert(hash);
         }
 
-        let of = |role| move |turn: &&Turn| turn.role == role;
-        let question = conversation.turns.iter().find(of(Role::User));
-        let answer = conversation.turns.iter().find(of(Role::Assistant));
-        let first = conversation.turns.iter().find(|turn| turn.role != Role::System);
+        let (turns, chosen) = match example {
+            Example::Conversation(conversation) => (&conversation.turns, None),
+            Example::Preference(preference) => (&preference.prompt, Some(&preference.chosen)),
+        };
+        let of = |role| turns.iter().find(move |turn| turn.role == role).map(|turn| &turn.content);
+        let (question, answer) = (of(Role::User), chosen.or_else(|| of(Role::Assistant)));
+        let first = turns.iter().find(|turn| turn.role != Role::System);
         self.begin_with_answer += u64::from(first.is_some_and(|turn| turn.role == Role::Assistant));
         if self.preview.len() < PREVIEWS {
-            let text = |turn: Option<&Turn>| shorten(turn.map_or("", |turn| &turn.content));
+            let text = |content: Option<&String>| shorten(content.map_or("", String::as_str));
             self.preview.push((text(question), text(answer)));
         }
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use domain::{Grant, Home, Recipe, Task};
+use domain::{Grant, Home, Recipe, Task, TrainerKind};
+
+use crate::ladder;
 
 /// A program to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +18,8 @@ pub struct LaunchCommand {
     pub env: BTreeMap<String, Option<String>>,
 }
 
-/// The command of a task's attempt. `sage` is the studio's own binary, which trains fine-tunes itself.
+/// The command of a task's attempt. `sage` is the studio's own binary, which trains fine-tunes itself or sets the peft
+/// trainer to work.
 ///
 /// The recipe of a fine-tune must be at [`Home::recipe`] by then; [`recipe_json`] is its content.
 pub fn command(task: &Task, grant: &Grant, home: &Home, sage: &Path) -> LaunchCommand {
@@ -28,7 +31,8 @@ pub fn command(task: &Task, grant: &Grant, home: &Home, sage: &Path) -> LaunchCo
     let (argv, cwd) = match &task.recipe {
         Recipe::FineTune(_) => {
             let recipe = text(&home.recipe(task.id));
-            let argv = [&text(sage), "train", "--recipe", &recipe, "--output", &text(&folder)];
+            let trainer = if task.recipe.trainer() == TrainerKind::Peft { "peft" } else { "train" };
+            let argv = [&text(sage), trainer, "--recipe", &recipe, "--output", &text(&folder)];
             (argv.map(str::to_owned).to_vec(), folder.clone())
         }
         Recipe::Command(command) => {
@@ -38,26 +42,51 @@ pub fn command(task: &Task, grant: &Grant, home: &Home, sage: &Path) -> LaunchCo
     };
 
     // After the task's own variables: which devices it was granted is not for the task to say.
-    set("CUDA_VISIBLE_DEVICES", visible_devices(grant));
+    for (name, value) in visible_devices(grant) {
+        env.insert(name.to_owned(), value);
+    }
+    let mut set = |name: &str, value: String| env.insert(name.to_owned(), Some(value));
+    set("SAGE_GPUS", grant.devices.len().max(1).to_string());
     set("SAGE_HOME", text(home.root()));
     set("SAGE_TASK_ID", task.id.to_string());
     set("SAGE_TASK_DIR", text(&folder));
     set("SAGE_METRICS", text(&home.metrics(task.id)));
+    // Without a figure for each, the devices are whole.
+    let bytes = grant.devices.iter().map(|device| device.bytes).min().flatten();
+    env.insert("SAGE_GRANT_BYTES".into(), bytes.map(|bytes| bytes.to_string()));
     LaunchCommand { argv, cwd, env }
 }
 
-/// Content of `recipe.json`: the task's recipe as [`Recipe`] serialises.
+/// Content of `recipe.json`: the task's recipe with the adjustments made so far, as [`Recipe`] serialises.
 pub fn recipe_json(task: &Task) -> String {
-    let mut json = serde_json::to_string_pretty(&task.recipe).expect("a recipe is plain data");
+    let recipe = match &task.recipe {
+        Recipe::FineTune(fine_tune) => Recipe::FineTune(ladder::adjusted(fine_tune, &task.adjustments)),
+        command => command.clone(),
+    };
+    let mut json = serde_json::to_string_pretty(&recipe).expect("a recipe is plain data");
     json.push('\n');
     json
 }
 
-/// UUIDs of the granted GPUs. Empty, which hides every GPU, where none was granted.
-fn visible_devices(grant: &Grant) -> String {
-    let real = |id: &&str| id.starts_with("GPU-") || id.starts_with("MIG-");
-    let ids: Vec<&str> = grant.devices.iter().map(|grant| grant.device.0.as_str()).filter(real).collect();
-    ids.join(",")
+/// The variables that show a program the granted GPUs and hide all others, so every one where none was granted.
+fn visible_devices(grant: &Grant) -> Vec<(&'static str, Option<String>)> {
+    let of = |kinds: &[&str]| -> Vec<&str> {
+        let ids = grant.devices.iter().map(|grant| grant.device.0.as_str());
+        ids.filter(|id| kinds.iter().any(|kind| id.starts_with(kind))).collect()
+    };
+    let amd = of(&["AMD-"]);
+    // ROCm knows a card by its unique id. Cards without have their PCI address for a name, which it does not know.
+    let unique: Option<Vec<String>> =
+        amd.iter().map(|id| Some(format!("GPU-{}", id.strip_prefix("AMD-").filter(|id| !id.contains(':'))?))).collect();
+    // Counted among what the other variable leaves.
+    let numbers: Vec<String> = (0..amd.len()).map(|number| number.to_string()).collect();
+    vec![
+        ("CUDA_VISIBLE_DEVICES", Some(of(&["GPU-", "MIG-"]).join(","))),
+        // Where a program counts devices all the same, it counts as nvidia-smi does.
+        ("CUDA_DEVICE_ORDER", Some("PCI_BUS_ID".into())),
+        ("ROCR_VISIBLE_DEVICES", unique.map(|ids| ids.join(","))),
+        ("HIP_VISIBLE_DEVICES", Some(numbers.join(","))),
+    ]
 }
 
 fn text(path: &Path) -> String {
@@ -67,7 +96,7 @@ fn text(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::{Command, DeviceGrant, DeviceId, FineTune, TaskId, TaskState};
+    use domain::{Adjustment, Command, DeviceGrant, DeviceId, FineTune, TaskId, TaskState};
 
     fn task(recipe: Recipe) -> Task {
         Task {
@@ -106,6 +135,46 @@ mod tests {
 
         let read: Recipe = serde_json::from_str(&recipe_json(&task)).unwrap();
         assert_eq!(read, task.recipe);
+    }
+
+    #[test]
+    fn the_peft_trainer_gets_the_adjusted_recipe_and_the_smallest_grant() {
+        let recipe = FineTune {
+            model_name: "m".into(),
+            trainer: Some(TrainerKind::Peft),
+            batch_size: 4,
+            gradient_accumulation_steps: 2,
+            gpus: 2,
+            ..FineTune::default()
+        };
+        let task = Task { adjustments: vec![Adjustment::HalveMicroBatch], ..task(Recipe::FineTune(recipe)) };
+        let mut grant = grant(&["GPU-a", "GPU-b"]);
+        let launch = |grant: &Grant| command(&task, grant, &Home::new("/h"), Path::new("/bin/sage"));
+        assert_eq!(launch(&grant).env["SAGE_GRANT_BYTES"], None, "an inherited one would be another task's");
+        (grant.devices[0].bytes, grant.devices[1].bytes) = (Some(20 << 30), Some(10 << 30));
+        let launch = launch(&grant);
+        assert_eq!(launch.argv[..2], ["/bin/sage", "peft"]);
+        let variable = |name: &str| launch.env[name].as_deref();
+        assert_eq!(variable("SAGE_GRANT_BYTES"), Some("10737418240"));
+        assert_eq!((variable("SAGE_GPUS"), variable("CUDA_DEVICE_ORDER")), (Some("2"), Some("PCI_BUS_ID")));
+
+        let Recipe::FineTune(written) = serde_json::from_str(&recipe_json(&task)).unwrap() else { panic!() };
+        assert_eq!((written.batch_size, written.gradient_accumulation_steps), (2, 4));
+    }
+
+    #[test]
+    fn each_vendors_cards_are_hidden_unless_granted() {
+        let visible = |ids: &[&str]| visible_devices(&grant(ids)).into_iter().collect::<BTreeMap<_, _>>();
+        let expect = |ids: &[&str], cuda: &str, rocr: Option<&str>, hip: &str| {
+            let found = visible(ids);
+            let values = ["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"];
+            let [a, b, c] = values.map(|name| found[name].as_deref());
+            assert_eq!((a, b, c), (Some(cuda), rocr, Some(hip)), "{ids:?}");
+        };
+        expect(&["GPU-a"], "GPU-a", Some(""), "");
+        expect(&["AMD-9f2c", "AMD-0b1d"], "", Some("GPU-9f2c,GPU-0b1d"), "0,1");
+        expect(&["AMD-0000:03:00.0"], "", None, "0");
+        expect(&["CPU"], "", Some(""), "");
     }
 
     #[test]

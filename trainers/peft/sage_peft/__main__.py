@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 import warnings
 
 from .events import Events, Stopped, TrainingError, text
@@ -75,7 +76,9 @@ def unexpected(error: BaseException, events: Events) -> int:
 
     code = memory.ran_out(error)
     if code is None:
-        raise error
+        # Not raised further: libraries of a broken group may never let the program end by itself.
+        traceback.print_exception(error)
+        return FAILED
     import torch
 
     if torch.cuda.is_available():

@@ -36,7 +36,7 @@ def launch(count: int, arguments: list[str]) -> int:
                 "SAGE_PEFT_MEETING": os.path.join(folder, "meeting"),
                 "SAGE_PEFT_FIRST_ERROR": os.path.join(folder, "first-error"),
             }
-            processes.append(subprocess.Popen([sys.executable, "-m", "sage_peft", *arguments], env=environment))
+            processes.append(subprocess.Popen([sys.executable, "-s", "-P", "-m", "sage_peft", *arguments], env=environment))
         result = 0
         while any(process.returncode is None for process in processes):
             pid, status = os.wait()
@@ -47,7 +47,7 @@ def launch(count: int, arguments: list[str]) -> int:
             if result not in (0, STOPPED):
                 for process in processes:
                     if process.returncode is None:
-                        process.kill()
+                        os.kill(process.pid, signal.SIGKILL)
         # A signal that killed one, as a shell says it.
         return 128 - result if result < 0 else result
 

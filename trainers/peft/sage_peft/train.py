@@ -42,8 +42,6 @@ class Run:
         self.tokenizer = model.load_tokenizer(self.folder)
         examples, self.dropped = data.read(arguments.data, data.Encoder(self.tokenizer), recipe.max_length)
         self.examples, self.held_out = data.hold_out(examples, recipe.validation_split, recipe.seed)
-        self.steps_per_epoch = math.ceil(len(self.examples) / recipe.examples_per_step)
-        self.total_steps = self.steps_per_epoch * recipe.num_epochs
         self.stop_here()
 
         torch.manual_seed(recipe.seed)
@@ -60,6 +58,7 @@ class Run:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         if recipe.objective == "dpo":
             self.refer()
+        self.probed = self.probe()
         self.resume()
 
     def resume(self):
@@ -70,13 +69,16 @@ class Run:
             "seed": recipe.seed,
             "lora_rank": recipe.lora_rank,
             "lora_alpha": recipe.lora_alpha,
-            "examples per step": recipe.examples_per_step,
-            "number of steps": self.total_steps,
             "data set": data.digest(self.examples),
         }
         found = checkpoint.resume(self.output, self.losses.model, self.optimizer, identity, self.group)
         self.resumed_from = found.step if found else None
         self.state = found or State(identity=identity)
+        # Counted from here on, because a step may have become a few examples larger after memory ran out.
+        per_step = recipe.examples_per_step
+        this_epoch = math.ceil((len(self.examples) - self.state.position) / per_step)
+        later = math.ceil(len(self.examples) / per_step) * (recipe.num_epochs - self.state.epoch - 1)
+        self.total_steps = self.state.step + max(0, this_epoch + later)
         if self.state.loss_scale:
             self.scaler.load_state_dict(self.state.loss_scale)
 
@@ -103,14 +105,14 @@ class Run:
             self.events.say(
                 f"从第 {self.resumed_from} 步的检查点继续", f"resumed from the checkpoint of step {self.resumed_from}"
             )
-        if state.step < self.total_steps and self.device.type == "cuda":
-            self.probe()
+        self.events.report("probe", **self.probed)
         while state.step < self.total_steps:
             try:
                 self.step()
             except Stopped:
                 if state.step != (self.resumed_from or 0):
                     self.checkpoint()
+                self.events.report("memory", **memory.peaks(self.device))
                 self.events.say(f"已在第 {state.step} 步之后停止", f"stopped after step {state.step}")
                 raise
             last = state.step == self.total_steps
@@ -124,7 +126,7 @@ class Run:
     def step(self):
         """Makes an optimizer step; [Stopped] when that is asked before its last micro-batch is done."""
         recipe, state = self.recipe, self.state
-        began = time.monotonic()
+        began = self.now()
         order = data.order(len(self.examples), recipe.seed, state.epoch)
         end = min(state.position + recipe.examples_per_step, len(order))
         chosen = [self.examples[i] for i in order[state.position : end]]
@@ -153,10 +155,9 @@ class Run:
         state.loss, state.position = loss, end
         if end == len(order):
             state.position, state.epoch = 0, state.epoch + 1
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
         epoch = state.epoch + state.position / len(order)
-        speed = sum(example.tokens for example in chosen) / (time.monotonic() - began)
+        seconds = self.now() - began
+        speed = sum(example.tokens for example in chosen) / seconds
         self.events.report(
             "step",
             step=state.step,
@@ -164,6 +165,7 @@ class Run:
             loss=loss,
             learning_rate=rate,
             grad_norm=grad_norm,
+            seconds=seconds,
             tokens_per_second=speed,
             memory_bytes=memory.resident(),
             device_bytes=memory.held(self.device),
@@ -179,12 +181,16 @@ class Run:
         Examples of like length go together, so that little is padded. Every process gets equally many.
         """
         count = self.group.count
-        size = min(self.recipe.batch_size, math.ceil(len(examples) / count))
+        size = self.micro_batch(len(examples))
         by_length = sorted(examples, key=lambda example: example.length, reverse=True)
         batches = [by_length[i : i + size] for i in range(0, len(by_length), size)]
         own = [(batch, 1) for batch in batches[self.group.rank :: count]]
         rounds = math.ceil(len(batches) / count)
         return own + [(batches[-1][:1], 0)] * (rounds - len(own))
+
+    def micro_batch(self, examples: int) -> int:
+        """Examples at once on one GPU: no more than gives each something to do."""
+        return min(self.recipe.batch_size, math.ceil(examples / self.group.count))
 
     def backward(self, examples: list[Example], factor: float) -> torch.Tensor:
         """Adds a micro-batch's gradients up and answers its part of the loss."""
@@ -245,35 +251,32 @@ class Run:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def probe(self):
-        """Two steps' work at the longest batch, without changing a parameter, so that the peak is known early."""
-        recipe, most = self.recipe, self.recipe.batch_size
-        rounds = len(self.share(self.examples[: recipe.examples_per_step]))
-        longest = sorted(self.examples, key=lambda example: example.length, reverse=True)[:most]
+    def probe(self) -> dict:
+        """What the training will take: the longest micro-batch is computed twice and the optimizer's state made, which
+        changes no parameter."""
+        per_step = min(self.recipe.examples_per_step, len(self.examples))
+        longest = sorted(self.examples, key=lambda example: example.length, reverse=True)[: self.micro_batch(per_step)]
         for _ in range(2):
             self.stop_here()
-            torch.cuda.synchronize(self.device)
-            began = time.monotonic()
+            began = self.now()
             self.backward(longest, 0.0)
-            torch.cuda.synchronize(self.device)
-            micro = time.monotonic() - began
-        began = time.monotonic()
+            seconds = self.now() - began
+        began = self.now()
         self.gather_gradients()
         self.optimizer.step()
-        torch.cuda.synchronize(self.device)
-        rest = time.monotonic() - began
+        rest = self.now() - began
         self.optimizer.zero_grad(set_to_none=True)
-        self.rewind_optimizer()
-        self.events.report("probe", seconds_per_step=micro * rounds + rest, **memory.peaks(self.device))
+        self.optimizer.state.clear()
+        tokens = sum(example.tokens for example in longest)
+        of_step = sum(example.tokens for example in self.examples) / len(self.examples) * per_step
+        expected = seconds / tokens * of_step / self.group.count + rest
+        return {"seconds_per_step": expected, "tokens": tokens, **memory.peaks(self.device)}
 
-    def rewind_optimizer(self):
-        """As before the probe, whose rate and gradients were 0."""
-        for p in self.parameters:
-            state = self.optimizer.state[p]
-            if self.resumed_from is None:
-                state["step"].zero_()
-            else:
-                state["step"].sub_(1)
+    def now(self) -> float:
+        """When the device has done what it was told."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.monotonic()
 
     @torch.no_grad()
     def evaluate(self):

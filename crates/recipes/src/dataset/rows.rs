@@ -3,12 +3,12 @@
 use serde_json::{Map, Value};
 
 use super::elements::Element;
-use super::{Conversation, DatasetError, Format, Role, Turn};
+use super::{Conversation, DatasetError, Example, Format, Role, Turn, preference};
 
-type Row = Map<String, Value>;
+pub(super) type Row = Map<String, Value>;
 
 /// Parses one example. `expected` is the format of the examples before it.
-pub(super) fn read(element: Element<'_>, expected: Option<Format>) -> Result<(Format, Conversation), DatasetError> {
+pub(super) fn read(element: Element<'_>, expected: Option<Format>) -> Result<(Format, Example), DatasetError> {
     let line = element.line;
     let row = match json(&element)? {
         Value::Object(row) => row,
@@ -28,6 +28,7 @@ pub(super) fn read(element: Element<'_>, expected: Option<Format>) -> Result<(Fo
         Format::Alpaca => alpaca(&row, line)?,
         Format::Sharegpt => chat(&row, line, "conversations", "from", "value")?,
         Format::Messages => chat(&row, line, "messages", "role", "content")?,
+        Format::Preference => return Ok((format, Example::Preference(preference::read(&row, line)?))),
     };
     if !turns.iter().any(|turn| turn.role == Role::Assistant) {
         return Err(DatasetError::new(
@@ -37,7 +38,7 @@ pub(super) fn read(element: Element<'_>, expected: Option<Format>) -> Result<(Fo
             "there is no answer of the assistant, so nothing to learn. Add one or remove the example".into(),
         ));
     }
-    Ok((format, Conversation { turns }))
+    Ok((format, Example::Conversation(Conversation { turns })))
 }
 
 /// Parses the element, which may be broken in the middle of several lines.
@@ -78,8 +79,9 @@ fn format_of(row: &Row, expected: Option<Format>, line: u64) -> Result<Format, D
         Format::Messages => row.contains_key("messages"),
         Format::Sharegpt => row.contains_key("conversations"),
         Format::Alpaca => row.contains_key("instruction") || row.contains_key("output"),
+        Format::Preference => row.contains_key("chosen") && row.contains_key("rejected"),
     };
-    let formats = expected.into_iter().chain([Format::Messages, Format::Sharegpt, Format::Alpaca]);
+    let formats = expected.into_iter().chain([Format::Preference, Format::Messages, Format::Sharegpt, Format::Alpaca]);
     formats.into_iter().find(|format| is(*format)).ok_or_else(|| {
         let names: Vec<&str> = row.keys().map(String::as_str).take(8).collect();
         let (zh, en) = match &names[..] {
@@ -89,8 +91,8 @@ fn format_of(row: &Row, expected: Option<Format>, line: u64) -> Result<Format, D
         DatasetError::new(
             line,
             "unknown-format",
-            format!("{zh}。请使用 instruction/input/output、conversations 或 messages"),
-            format!("{en}. Use instruction/input/output, conversations, or messages"),
+            format!("{zh}。请使用 instruction/input/output、conversations、messages 或 prompt/chosen/rejected"),
+            format!("{en}. Use instruction/input/output, conversations, messages, or prompt/chosen/rejected"),
         )
     })
 }
@@ -107,20 +109,24 @@ fn alpaca(row: &Row, line: u64) -> Result<Vec<Turn>, DatasetError> {
             turns.push(turn(Role::Assistant, text(answer, "history", line)?, "history", line)?);
         }
     }
-    let instruction = text(field(row, "instruction", line)?, "instruction", line)?;
-    let input = optional_text(row, "input", line)?.filter(|input| !input.trim().is_empty());
-    let question = match input {
-        Some(input) if instruction.trim().is_empty() => input.to_owned(),
-        Some(input) => format!("{instruction}\n{input}"),
-        None => instruction.to_owned(),
-    };
-    turns.push(turn(Role::User, &question, "instruction", line)?);
+    turns.push(turn(Role::User, &question(row, line)?, "instruction", line)?);
     let output = text(field(row, "output", line)?, "output", line)?;
     turns.push(turn(Role::Assistant, output, "output", line)?);
     Ok(turns)
 }
 
-fn chat(row: &Row, line: u64, list: &str, who: &str, what: &str) -> Result<Vec<Turn>, DatasetError> {
+/// `instruction` with `input` below it.
+pub(super) fn question(row: &Row, line: u64) -> Result<String, DatasetError> {
+    let instruction = text(field(row, "instruction", line)?, "instruction", line)?;
+    let input = optional_text(row, "input", line)?.filter(|input| !input.trim().is_empty());
+    Ok(match input {
+        Some(input) if instruction.trim().is_empty() => input.to_owned(),
+        Some(input) => format!("{instruction}\n{input}"),
+        None => instruction.to_owned(),
+    })
+}
+
+pub(super) fn chat(row: &Row, line: u64, list: &str, who: &str, what: &str) -> Result<Vec<Turn>, DatasetError> {
     let mut turns = system(row, line)?;
     for message in array(&row[list], list, line)? {
         let Value::Object(message) = message else {
@@ -164,7 +170,7 @@ fn joined_parts(parts: &[Value], name: &str, line: u64) -> Result<String, Datase
 }
 
 /// The row's own system prompt, if it has one with text in it.
-fn system(row: &Row, line: u64) -> Result<Vec<Turn>, DatasetError> {
+pub(super) fn system(row: &Row, line: u64) -> Result<Vec<Turn>, DatasetError> {
     let system = optional_text(row, "system", line)?.filter(|text| !text.trim().is_empty());
     Ok(system.map(|text| Turn { role: Role::System, content: text.to_owned() }).into_iter().collect())
 }
@@ -186,7 +192,7 @@ fn role(name: &str, line: u64) -> Result<Role, DatasetError> {
     }
 }
 
-fn turn(role: Role, content: &str, name: &str, line: u64) -> Result<Turn, DatasetError> {
+pub(super) fn turn(role: Role, content: &str, name: &str, line: u64) -> Result<Turn, DatasetError> {
     if !content.trim().is_empty() {
         return Ok(Turn { role, content: content.to_owned() });
     }
@@ -202,7 +208,7 @@ fn turn(role: Role, content: &str, name: &str, line: u64) -> Result<Turn, Datase
     ))
 }
 
-fn field<'a>(row: &'a Row, name: &str, line: u64) -> Result<&'a Value, DatasetError> {
+pub(super) fn field<'a>(row: &'a Row, name: &str, line: u64) -> Result<&'a Value, DatasetError> {
     row.get(name).ok_or_else(|| {
         DatasetError::new(
             line,
@@ -213,7 +219,7 @@ fn field<'a>(row: &'a Row, name: &str, line: u64) -> Result<&'a Value, DatasetEr
     })
 }
 
-fn text<'a>(value: &'a Value, name: &str, line: u64) -> Result<&'a str, DatasetError> {
+pub(super) fn text<'a>(value: &'a Value, name: &str, line: u64) -> Result<&'a str, DatasetError> {
     value.as_str().ok_or_else(|| wrong_type(line, name, value, "text", "文本"))
 }
 
@@ -226,7 +232,7 @@ fn array<'a>(value: &'a Value, name: &str, line: u64) -> Result<&'a Vec<Value>, 
 }
 
 /// An empty `name` stands for the example itself.
-fn wrong_type(line: u64, name: &str, value: &Value, wanted: &str, wanted_zh: &str) -> DatasetError {
+pub(super) fn wrong_type(line: u64, name: &str, value: &Value, wanted: &str, wanted_zh: &str) -> DatasetError {
     let (found, found_zh) = match value {
         Value::Null => ("null", "null"),
         Value::Bool(_) => ("true or false", "布尔值"),
