@@ -1,6 +1,6 @@
 //! What an attempt taught about the needs of its recipe.
 
-use domain::{DeviceId, Estimate, Failure, FineTune, Grant, Home, Inventory, Measurement, Progress, Recipe, Task};
+use domain::{DeviceId, Estimate, FineTune, Grant, Home, Inventory, Measurement, Progress, Recipe, Task};
 use recipes::{
     estimate::{Configuration, Context, probed},
     ladder,
@@ -13,6 +13,9 @@ use crate::message::Outcome;
 /// Finished runs that estimates look back on.
 pub const MEASUREMENTS: u32 = 500;
 
+/// Failures that a recipe with smaller needs could avoid.
+const LACKED_MEMORY: [&str; 2] = ["out-of-device-memory", "out-of-host-memory"];
+
 /// Turns a failure for lack of memory into what to change next, and the attempt into a measurement. Reads files.
 pub fn learn(
     task: &Task,
@@ -24,8 +27,7 @@ pub fn learn(
     reader: &Reader,
 ) -> (Outcome, Option<Measurement>) {
     let Recipe::FineTune(asked) = &task.recipe else { return (outcome, None) };
-    let lacked_memory =
-        matches!(outcome, Outcome::Failed(Failure::OutOfDeviceMemory { .. } | Failure::OutOfHostMemory));
+    let lacked_memory = matches!(&outcome, Outcome::Failed(failure) if LACKED_MEMORY.contains(&failure.code()));
     if !lacked_memory && outcome != Outcome::Completed {
         return (outcome, None);
     }

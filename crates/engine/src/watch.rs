@@ -1,6 +1,6 @@
 //! Follows one attempt from launch to end and tells the loop what matters.
 
-use std::{fs, io, pin::pin, sync::Arc, time::Duration};
+use std::{fs, io, path::Path, pin::pin, sync::Arc, time::Duration};
 
 use domain::{Failure, Grant, Home, Measurement, Method, Recipe, Task};
 use jiff::Timestamp;
@@ -19,6 +19,8 @@ use crate::{
 
 /// Subscribers hear of progress at most this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+/// File in the attempt's folder with the length that metrics.jsonl had at its start, in bytes.
+const METRICS_OFFSET: &str = "metrics_offset";
 /// How much of an adopted attempt's log is read again for its last lines.
 const ADOPTED_LOG: u64 = 64 << 10;
 
@@ -100,7 +102,11 @@ impl Watcher {
         let metrics_path = self.home.metrics(task);
         let size = |path| fs::metadata(path).map_or(0, |meta| meta.len());
         let log_from = if adopted { size(&log_path).saturating_sub(ADOPTED_LOG) } else { size(&log_path) };
-        let mut metrics = FileFollower::open(&metrics_path, if adopted { 0 } else { size(&metrics_path) })?;
+        let metrics_from = if adopted { metrics_offset(&folder) } else { size(&metrics_path) };
+        if !adopted {
+            fs::write(folder.join(METRICS_OFFSET), metrics_from.to_string())?;
+        }
+        let mut metrics = FileFollower::open(&metrics_path, metrics_from)?;
         let mut log = FileFollower::open(&log_path, log_from)?;
         // The first piece of a log cut in the middle is no whole line.
         self.log.skip_first = log_from > 0 && adopted;
@@ -224,10 +230,6 @@ impl Watcher {
                 End::ExecFailed { message } => Failure::ExecFailed { program: self.watched.program.clone(), message },
                 End::OutOfHostMemory => Failure::OutOfHostMemory,
                 End::Exited { exit_code } => match (self.error.take(), self.out_of_memory.take()) {
-                    (Some(Said { code, message, .. }), _) if code == "out-of-device-memory" => {
-                        Failure::OutOfDeviceMemory { message }
-                    }
-                    (Some(Said { code, .. }), _) if code == "out-of-host-memory" => Failure::OutOfHostMemory,
                     (Some(Said { code: error_code, message, message_zh }), _) => {
                         Failure::Reported { error_code, message, message_zh }
                     }
@@ -267,6 +269,12 @@ impl Watcher {
             message_zh: Some(format!("训练器已结束，但没有写出结果 {}", made.display())),
         })
     }
+}
+
+/// Where the attempt's part of metrics.jsonl begins; what is before it is of earlier attempts.
+fn metrics_offset(attempt_dir: &Path) -> u64 {
+    let written = fs::read_to_string(attempt_dir.join(METRICS_OFFSET)).ok();
+    written.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 async fn sleep_until(at: Option<Instant>) {
