@@ -35,6 +35,9 @@ pub(crate) struct CardReading {
     pub findings: Vec<Finding>,
     /// The driver gave the card up; only loading the library anew can find it again.
     pub lost: bool,
+    /// The driver keeps the card ready while nobody uses it. `None`: it does not say.
+    #[serde(default)]
+    pub persistent: Option<bool>,
 }
 
 /// Which cards there are, and what keeps others from being seen.

@@ -57,13 +57,6 @@ impl Cuda {
         Ok(Cuda { library })
     }
 
-    /// As CUDA counts: 13000 is 13.0.
-    pub fn version(&self) -> Result<i32, CudaError> {
-        let mut version = 0;
-        call!(self, cuDriverGetVersion(&mut version => *mut c_int))?;
-        Ok(version)
-    }
-
     /// Initialises CUDA and makes the primary context of the first visible device the thread's.
     pub fn context(&self) -> Result<Context<'_>, CudaError> {
         call!(self, cuInit(0 => c_uint))?;

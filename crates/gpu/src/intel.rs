@@ -11,6 +11,9 @@ use crate::{Options, fault};
 /// Where the graphics in Intel's processors always is.
 const INTEGRATED: &str = "0000:00:02.0";
 
+/// Left alone where the driver does not say what it keeps for itself.
+const KERNEL: u64 = 512 << 20;
+
 /// One card. Its id is `INTEL-` and the PCI address.
 pub(crate) struct IntelCard {
     card: DrmCard,
@@ -60,7 +63,7 @@ impl Card for IntelCard {
         let listed: u64 = clients.uses.values().sum();
         let memory = self.memory().and_then(|(total, free)| {
             // Where the driver does not say what is free, the sum over all processes does, if all can be seen.
-            let free = free.or_else(|| clients.are_all.then(|| total.saturating_sub(listed)))?;
+            let free = free.or_else(|| clients.are_all.then(|| total.saturating_sub(listed + KERNEL)))?;
             Some(DeviceMemory { total, reserved: None, used: total.saturating_sub(free), free })
         });
         let uses: Vec<(u32, Option<u64>)> = clients.uses.into_iter().map(|(pid, bytes)| (pid, Some(bytes))).collect();

@@ -153,6 +153,12 @@ impl Picture {
         Inventory { taken_at: now, devices: kept, findings, detection_error }
     }
 
+    /// Whether all cards that say so are kept ready while nobody uses them; `None`: none says.
+    pub fn is_persistent(&self) -> Option<bool> {
+        let said = self.cards.values().filter_map(|card| card.reading.as_ref()?.persistent);
+        said.reduce(|all, one| all && one)
+    }
+
     /// The CPU, which must not be mistaken for the answer as long as the drivers have given none.
     fn stand_in(&self, now: Timestamp, mut findings: Vec<Finding>, patience: Duration) -> Inventory {
         let silent = self.unbegun.filter(|asked| asked.elapsed() >= patience).map(|asked| asked.elapsed());

@@ -115,6 +115,11 @@ impl Drop for Worker {
 ///
 /// Devices that have not answered by the deadline are in the inventory as unusable.
 pub fn sweep_once(options: &Options, command: &[OsString], deadline: Duration) -> Inventory {
+    examine(options, command, deadline).0
+}
+
+/// Like [`sweep_once`], and whether the driver keeps the cards ready while nobody uses them.
+pub(crate) fn examine(options: &Options, command: &[OsString], deadline: Duration) -> (Inventory, Option<bool>) {
     let (events, inbox) = mpsc::channel();
     let options = Options { deadline: Some(deadline), ..options.clone() };
     let mut source = Source::new(options, command.to_vec(), events);
@@ -126,7 +131,11 @@ pub fn sweep_once(options: &Options, command: &[OsString], deadline: Duration) -
             Err(_) => break,
         }
     }
-    source.inventory()
+    let persistent = match &source {
+        Source::Local(_) => None,
+        Source::Process(process) => process.picture.is_persistent(),
+    };
+    (source.inventory(), persistent)
 }
 
 /// The loop of the worker's thread.
@@ -221,14 +230,14 @@ impl Measure {
 enum Source {
     /// What cannot hang.
     Local(Box<dyn Backend>),
-    Process(Process),
+    Process(Box<Process>),
 }
 
 impl Source {
     fn new(options: Options, command: Vec<OsString>, events: Sender<Event>) -> Source {
         match local(&options) {
             Some(backend) => Source::Local(backend),
-            None => Source::Process(Process {
+            None => Source::Process(Box::new(Process {
                 options,
                 command,
                 events,
@@ -237,7 +246,7 @@ impl Source {
                 deaths: 0,
                 retry_at: None,
                 picture: Picture::default(),
-            }),
+            })),
         }
     }
 

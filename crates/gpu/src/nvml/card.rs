@@ -89,6 +89,7 @@ impl NvidiaCard {
             self.events = Events::register(nvml, &gpu).ok();
         }
         self.device = Some(device.clone());
+        answer.persistent = optional(gpu.is_in_persistent_mode())?;
         if optional(gpu.virtualization_mode())?.is_some_and(|mode| mode == Virtualization::Vgpu) {
             answer.findings.push(fault::vgpu(&device));
         }
@@ -115,12 +116,15 @@ impl NvidiaCard {
         // The count is that of the slots; empty ones answer with an error.
         for slot in 0..gpu.mig_device_count().unwrap_or(0) {
             let Ok(instance) = gpu.mig_device_by_index(slot) else { continue };
-            let result = identify_instance(&instance, parent)
-                .and_then(|device| self.read_figures(&instance, device, options, now));
-            answer.readings.push(result.unwrap_or_else(|error| {
-                let id = DeviceId(format!("{}/{slot}", parent.id));
-                Reading::unusable(Device { id, ..parent.clone() }, fault::device(&error), now)
-            }));
+            answer.readings.push(match identify_instance(&instance, parent) {
+                Ok(device) => self
+                    .read_figures(&instance, device.clone(), options, now)
+                    .unwrap_or_else(|error| Reading::unusable(device, fault::device(&error), now)),
+                Err(error) => {
+                    let id = DeviceId(format!("{}/{slot}", parent.id));
+                    Reading::unusable(Device { id, ..parent.clone() }, fault::device(&error), now)
+                }
+            });
         }
         let health = self.read_health(gpu).unwrap_or_default();
         for reading in &mut answer.readings {
@@ -148,7 +152,7 @@ impl NvidiaCard {
         device.unified_memory = shares_host_memory(&device.name);
         let (memory, is_host_memory) = match read_memory(gpu, &device, options) {
             Ok(memory) => memory,
-            Err(error) if stops_everything(&error) => return Err(error),
+            Err(error) if stops_everything(&error) || matches!(error, NvmlError::NoPermission) => return Err(error),
             Err(error) => return Ok(Reading::unusable(device, fault::memory_unknown(&error), now)),
         };
         let (processes, are_all) = self.read_processes(gpu, options)?;
