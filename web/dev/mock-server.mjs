@@ -1,14 +1,15 @@
 // A make-believe studio for work on the page: `npm run mock`, then `npm run dev`.
 // Tasks queue, train with a falling loss and finish; one in a while fails. Nothing is kept. SPEED=10 trains ten times as
-// fast, DEVICES=0 has no GPU, SEED_TASKS=0 starts empty, DIST=dist serves a built page from the same port.
+// fast, MACHINE=h100 has eight big GPUs in every state there is, DEVICES=0 has none, SEED_TASKS=0 starts empty, DIST=dist serves a built page from the same port.
 
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { devicesView, doctor, GIB } from './mock-devices.mjs';
+import { answerEstimate, recommendations } from './mock-estimate.mjs';
 import {
   datasets,
-  devicesView,
   endLog,
   enqueue,
   events,
@@ -16,7 +17,6 @@ import {
   fileOf,
   finish,
   followers,
-  GIB,
   lastEvent,
   log,
   openStream,
@@ -52,6 +52,13 @@ const routes = {
     authentication: false,
   }),
   'GET /api/v1/devices': devicesView,
+  'GET /api/v1/gpus/doctor': doctor,
+  'GET /api/v1/recommendations': ({ query }) => recommendations(query.get('dataset')),
+  'POST /api/v1/estimate': ({ body }) => {
+    const { preset, ...request } = JSON.parse(body);
+    const { name, title_zh, title_en, ...values } = presets.find((found) => found.name === preset) ?? presets[1];
+    return answerEstimate({ ...values, ...request });
+  },
   'GET /api/v1/presets': () => presets,
   'GET /api/v1/models': () => [
     {
@@ -114,7 +121,8 @@ const routes = {
     const request = JSON.parse(body);
     if (!request.fine_tune.model_name)
       throw new Refusal(422, 'invalid_recipe', 'model_name is empty', 'Choose a model.');
-    return [201, submit(request).view];
+    const task = submit(request);
+    return [201, { ...task.view, alternatives: task.alternatives }];
   },
   'GET /api/v1/tasks/:id': ({ id }) => find(id).view,
   'POST /api/v1/tasks/:id/cancel': ({ id }) => {

@@ -1,9 +1,10 @@
 // The make-believe studio itself: devices, tasks that queue and train, data sets, events.
 
+import { devicesView, GIB, grant, hasCards, MACHINE, nearest, place, release, use } from './mock-devices.mjs';
+import { alternativesOf, estimateOf, trainerOf, verdictOf } from './mock-estimate.mjs';
+
 const SPEED = Number(process.env.SPEED ?? 1);
-const DEVICE_COUNT = Number(process.env.DEVICES ?? 1);
 const SEED_TASKS = Number(process.env.SEED_TASKS ?? 14);
-export const GIB = 1024 ** 3;
 export const FINAL = new Set(['completed', 'failed', 'cancelled']);
 
 export const startedAt = new Date().toISOString();
@@ -46,43 +47,6 @@ function preset(name, title_zh, title_en, values) {
   return { name, title_zh, title_en, batch_size: 1, ...values };
 }
 
-const devices = Array.from({ length: DEVICE_COUNT }, (_, index) => ({
-  id: `GPU-${String(index).repeat(8)}-6a5b-4c3d-9e8f-0123456789ab`,
-  kind: 'simulated',
-  index,
-  name: 'NVIDIA GeForce RTX 3060',
-  memory: { total: 12 * GIB, reserved: 0.24 * GIB, used: 1.1 * GIB, free: 10.66 * GIB },
-  utilisation_percent: 3,
-  temperature_celsius: 41,
-  power_watts: 18.4,
-  processes: [{ pid: 2211, name: 'gnome-shell', user: 'wang', bytes: 0.9 * GIB }],
-  unusable: null,
-  task_id: null,
-}));
-
-export const devicesView = () => ({
-  detecting: false,
-  age_seconds: 0.4,
-  devices,
-  simulated: DEVICE_COUNT > 0,
-  recommendation:
-    DEVICE_COUNT === 0
-      ? 'CPU 模式（不推荐微调）'
-      : DEVICE_COUNT === 1
-        ? 'NVIDIA GeForce RTX 3060 (12.0GB): 推荐 Qwen 2.5 Coder 1.5B（最佳平衡）或 0.5B（最快训练）'
-        : `检测到 ${DEVICE_COUNT} 块 GPU（总显存 ${(12 * DEVICE_COUNT).toFixed(1)}GB）：支持多卡并行训练`,
-  findings:
-    DEVICE_COUNT === 0
-      ? [
-          {
-            code: 'no_driver',
-            zh: '没有找到 NVIDIA 驱动（libnvidia-ml.so.1）。安装显卡驱动后重启 Studio。',
-            en: 'No NVIDIA driver was found (libnvidia-ml.so.1). Install the driver, then restart the studio.',
-          },
-        ]
-      : [],
-});
-
 // --- events ---------------------------------------------------------------------------------------------------------
 
 export function send(response, name, data, id) {
@@ -121,17 +85,53 @@ function move(task, to, why, who = 'scheduler') {
   emit('task', task.view, true);
 }
 
+const gib = (bytes) => `${(bytes / GIB).toFixed(1)} GiB`;
+
+function waitOf(task, position) {
+  const needed = task.view.estimate?.grant_bytes ?? null;
+  const base = { position, running: null, device: null, needed_bytes: needed, free_bytes: null, holders: [] };
+  const ahead = inState('queued').find((other) => other !== task && tasksBefore(other, task));
+  const verdict = verdictOf(task.view.estimate);
+  const near = nearest();
+  if (hasCards && verdict.code === 'does_not_fit')
+    return { ...base, code: 'too_large', zh: verdict.zh, en: verdict.en };
+  if (near && needed !== null && near.free < needed) {
+    return {
+      ...base,
+      code: 'device_memory',
+      device: near.name,
+      free_bytes: near.free,
+      holders: near.holders,
+      zh: `等待显存：需要 ${gib(needed)}，${near.name} 可用 ${gib(near.free)}，还差 ${gib(needed - near.free)}`,
+      en: `waiting for GPU memory: needs ${gib(needed)}, ${near.name} has ${gib(near.free)} free, ${gib(needed - near.free)} short`,
+    };
+  }
+  if (ahead) {
+    const id = ahead.view.task_id;
+    return {
+      ...base,
+      code: 'behind',
+      running: id,
+      zh: `排在第 ${position} 位，在 ${id} 之后`,
+      en: `position ${position}; after ${id}`,
+    };
+  }
+  const holder = inState('preparing', 'training')[0]?.view.task_id ?? null;
+  return {
+    ...base,
+    code: 'devices_busy',
+    running: holder,
+    zh: `等待 GPU 资源释放（当前运行: ${holder}）`,
+    en: `Waits for a GPU (running now: ${holder})`,
+  };
+}
+
+const tasksBefore = (one, other) => one.view.created_at < other.view.created_at;
+
 function updateQueue() {
   const waiting = inState('queued');
-  const holder = inState('preparing', 'training')[0]?.view.task_id ?? null;
   waiting.forEach((task, index) => {
-    task.view.wait = {
-      code: 'devices_busy',
-      position: index + 1,
-      running: holder,
-      zh: `等待 GPU 资源释放（当前运行: ${holder}）`,
-      en: `Waits for a GPU (running now: ${holder})`,
-    };
+    task.view.wait = waitOf(task, index + 1);
   });
   emit('queue', {
     waiting: waiting.map(({ view }) => ({ task_id: view.task_id, wait: view.wait })),
@@ -140,17 +140,7 @@ function updateQueue() {
   });
 }
 
-function updateDevices() {
-  devices.forEach((device) => {
-    const busy = device.task_id !== null;
-    device.memory.used = (busy ? 7.2 : 1.1) * GIB + Math.random() * 0.1 * GIB;
-    device.memory.free = device.memory.total - device.memory.reserved - device.memory.used;
-    device.utilisation_percent = busy ? 90 + Math.floor(Math.random() * 10) : Math.floor(Math.random() * 5);
-    device.temperature_celsius = busy ? 68 : 41;
-    device.power_watts = busy ? 158.3 : 18.4;
-  });
-  emit('devices', devicesView());
-}
+const updateDevices = () => emit('devices', devicesView());
 
 export function log(task, text) {
   const line = `[${new Date().toTimeString().slice(0, 8)}] ${text}\n`;
@@ -200,7 +190,7 @@ function create(request, created = new Date()) {
       started_at: null,
       completed_at: null,
       time_limit_seconds: request.time_limit_seconds ?? 21600,
-      trainer: 'builtin',
+      trainer: trainerOf(recipe).name,
       model_name: recipe.model_name,
       dataset_path: recipe.dataset_file,
       output_dir: `/home/wang/.sage/studio_finetune/${id}`,
@@ -216,11 +206,18 @@ function create(request, created = new Date()) {
         grad_norm: null,
         tokens_per_second: null,
         memory_bytes: null,
+        device_bytes: null,
+        peak_bytes: null,
+        peak_allocated_bytes: null,
+        seconds_per_step: null,
         fetch: null,
       },
       wait: null,
       failure: null,
+      exit_code: null,
       attempt: null,
+      estimate: estimateOf(config),
+      adjustments: [],
       warnings: config.load_in_8bit
         ? [
             {
@@ -244,6 +241,7 @@ function create(request, created = new Date()) {
 
 export function submit(request) {
   const task = create(request);
+  task.alternatives = verdictOf(task.view.estimate).code === 'does_not_fit' ? alternativesOf(task.view.config) : [];
   if (request.hold) {
     move(task, 'pending', 'held on request', 'wang');
     return task;
@@ -252,26 +250,35 @@ export function submit(request) {
   return task;
 }
 
-export function enqueue(task, who) {
-  const holder = inState('preparing', 'training')[0]?.view.task_id;
-  if (running >= Math.max(1, DEVICE_COUNT)) {
-    task.view.status = 'queued';
-    updateQueue();
-    move(task, 'queued', 'no free device', who);
-    log(task, `任务已加入队列，等待 GPU 资源释放（当前运行: ${holder}）`);
-  } else {
-    start(task);
-  }
+/** Room for it now: a device, or the CPU where there is none. */
+function room(task) {
+  if (!hasCards) return running === 0 ? 'cpu' : null;
+  return place(task.view.estimate?.grant_bytes ?? GIB);
 }
 
-function start(task) {
+export function enqueue(task, who) {
+  const device = inState('queued').length === 0 ? room(task) : null;
+  if (device) return start(task, device);
+  task.view.status = 'queued';
+  updateQueue();
+  move(task, 'queued', 'no device has room', who);
+  log(task, '任务已加入队列，等待 GPU 资源释放');
+}
+
+function start(task, device) {
   running += 1;
-  const device = devices.find(({ task_id }) => task_id === null);
-  if (device) device.task_id = task.view.task_id;
+  const bytes = task.view.estimate?.grant_bytes ?? GIB;
+  const card = device === 'cpu' ? null : device;
+  if (card) grant(card, task.view.task_id, bytes);
   task.view.wait = null;
   task.view.started_at = now();
-  task.view.attempt = { number: 1, devices: device ? [device.id] : [], pid: 4000 + seq };
-  move(task, 'preparing', `granted ${device?.name ?? 'the CPU'}`);
+  task.view.attempt = {
+    number: 1,
+    devices: card ? [card.id] : [],
+    grants: card ? [{ device: card.id, bytes }] : [],
+    pid: 4000 + seq,
+  };
+  move(task, 'preparing', `granted ${card?.name ?? 'the CPU'}`);
   updateDevices();
   updateQueue();
   log(task, `loading ${task.view.model_name}`);
@@ -312,6 +319,14 @@ function train(task) {
   task.timer = setInterval(() => {
     const { progress } = task.view;
     const sample = point(task, progress.step + 1);
+    const held = Math.round((task.view.estimate?.footprint_bytes ?? 6.1 * GIB) * (progress.step < 8 ? 0.8 : 0.97));
+    use(task.view.task_id, held);
+    Object.assign(progress, {
+      device_bytes: held,
+      peak_bytes: held,
+      peak_allocated_bytes: Math.round(held * 0.93),
+      seconds_per_step: 0.25 / SPEED,
+    });
     Object.assign(progress, sample, { percent: (100 * sample.step) / progress.total_steps });
     task.metrics.train.push(sample);
     log(
@@ -342,14 +357,17 @@ export function finish(task, to, who = 'supervisor') {
     task.view.progress.percent = 100;
     log(task, 'adapter saved');
   }
-  for (const device of devices) if (device.task_id === task.view.task_id) device.task_id = null;
+  release(task.view.task_id);
   move(task, to, to === 'cancelled' ? 'cancelled on request' : to === 'failed' ? 'exit code 1' : 'exit code 0', who);
   endLog(task);
   if (wasRunning) running -= 1;
   updateDevices();
-  const next = inState('queued')[0];
-  if (next && wasRunning) start(next);
-  else updateQueue();
+  for (const next of inState('queued')) {
+    const device = room(next);
+    if (!device) break;
+    start(next, device);
+  }
+  updateQueue();
 }
 
 /** Finished tasks of the last days, so that there is something to look at. */
@@ -365,6 +383,12 @@ function seedTasks() {
       created,
     );
     const to = index === 2 ? 'failed' : index === 5 ? 'cancelled' : 'completed';
+    if (index === 1) task.view.adjustments = ['halve_micro_batch', 'halve_micro_batch', 'gradient_checkpointing'];
+    if (index === 1 && task.view.estimate) {
+      const peak = Math.round(task.view.estimate.footprint_bytes * 1.04);
+      Object.assign(task.view.progress, { peak_bytes: peak, peak_allocated_bytes: Math.round(peak * 0.93) });
+      Object.assign(task.view.progress, { seconds_per_step: 0.83 });
+    }
     const { progress } = task.view;
     const last = to === 'completed' ? progress.total_steps : Math.round(progress.total_steps * 0.4);
     for (let step = 1; step <= last; step += 1) task.metrics.train.push(point(task, step));
@@ -461,4 +485,20 @@ storeDataset(
   ].join('\n'),
 );
 seedTasks();
+if (MACHINE === 'h100') {
+  const sizes = ['7B', '1.5B', '7B', '32B', '72B'];
+  for (const [index, size] of sizes.entries()) {
+    const fine_tune = {
+      model_name: `/data/models/qwen2.5-${size}`,
+      dataset_file: '/home/wang/.sage/uploads/support-faq.jsonl',
+    };
+    const task = submit({ name: `assistant ${size} ${index + 1}`, fine_tune });
+    if (index === 0)
+      task.view.warnings.push({
+        code: 'foreign-use',
+        zh: '⚠️ 其他程序占用了预留给任务的显存：GPU 7 还差 1.2 GiB（python3，pid 41377，占用 9.0 GiB）。训练可能因显存不足而中断',
+        en: 'another program has taken memory promised to this task: GPU 7 is 1.2 GiB short (python3, pid 41377, holds 9.0 GiB). The training may run out of memory',
+      });
+  }
+}
 setInterval(updateDevices, 2000);

@@ -1,11 +1,16 @@
 import type {
+  CheckView,
+  CreatedTask,
   DatasetView,
   Devices,
   ErrorBody,
+  EstimateAnswer,
+  FineTuneRequest,
   JournalEntry,
   Metrics,
   ModelView,
   Preset,
+  Recommendations,
   StudioView,
   SubmitTask,
   TaskPage,
@@ -87,6 +92,11 @@ export const api = {
 
   studio: () => get<StudioView>('/api/v1/studio'),
   devices: () => get<Devices>('/api/v1/devices'),
+  doctor: () => get<CheckView[]>('/api/v1/gpus/doctor'),
+  estimate: (request: FineTuneRequest) => post<EstimateAnswer>('/api/v1/estimate', request),
+  /** With times for `dataset`, where one is named. */
+  recommendations: (dataset: string) =>
+    get<Recommendations>(`/api/v1/recommendations${dataset ? `?${new URLSearchParams({ dataset })}` : ''}`),
   models: () => get<ModelView[]>('/api/v1/models'),
   presets: () => get<Preset[]>('/api/v1/presets'),
 
@@ -99,7 +109,7 @@ export const api = {
   task: (id: string) => get<TaskView>(task(id)),
   journal: (id: string) => get<JournalEntry[]>(`${task(id)}/journal`),
   metrics: (id: string) => get<Metrics>(`${task(id)}/metrics`),
-  submit: (body: SubmitTask) => post<TaskView>('/api/v1/tasks', body),
+  submit: (body: SubmitTask) => post<CreatedTask>('/api/v1/tasks', body),
   cancel: (id: string) => post<TaskView>(`${task(id)}/cancel`),
   release: (id: string) => post<TaskView>(`${task(id)}/release`),
   remove: async (id: string) => void (await request('DELETE', task(id))),

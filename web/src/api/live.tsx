@@ -105,6 +105,7 @@ export function applyEvents(client: QueryClient, events: StudioEvent[]): void {
         break;
     }
   }
+  if (events.some(({ type }) => type === 'task')) void client.invalidateQueries({ queryKey: keys.fits });
   void refreshCounts(client);
 }
 

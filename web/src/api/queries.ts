@@ -1,8 +1,8 @@
-import { QueryClient, useQuery } from '@tanstack/react-query';
+import { keepPreviousData, QueryClient, useQuery } from '@tanstack/react-query';
 import { appendPage, applyEvent, listFromPage, type TaskList } from '../features/queue/taskList';
 import { ApiError, api } from './client';
 import { RecentEvents } from './feed';
-import type { TaskStatus } from './types';
+import type { FineTuneRequest, TaskStatus } from './types';
 
 export const recentEvents = new RecentEvents();
 
@@ -17,6 +17,11 @@ export const keys = {
   task: (id: string) => ['task', id] as const,
   journal: (id: string) => ['journal', id] as const,
   metrics: (id: string) => ['metrics', id] as const,
+  doctor: ['doctor'] as const,
+  /** What fits depends on what runs: both go stale with every change of a task. */
+  fits: ['fits'] as const,
+  estimate: (request: FineTuneRequest | null) => ['fits', 'estimate', request] as const,
+  recommendations: (dataset: string) => ['fits', 'recommendations', dataset] as const,
 };
 
 /** Nothing goes stale by age: events say what changed. Only an unreachable studio is asked again. */
@@ -80,3 +85,22 @@ export const useModels = () => useQuery({ queryKey: keys.models, queryFn: api.mo
 export const usePresets = () => useQuery({ queryKey: keys.presets, queryFn: api.presets });
 export const useDatasets = () => useQuery({ queryKey: keys.datasets, queryFn: api.datasets });
 export const useJournal = (id: string) => useQuery({ queryKey: keys.journal(id), queryFn: () => api.journal(id) });
+
+/** What fits now depends on programs that the studio is not told about. */
+const FITS_MS = 15_000;
+
+export const useEstimate = (request: FineTuneRequest | null) =>
+  useQuery({
+    queryKey: keys.estimate(request),
+    queryFn: () => api.estimate(request as FineTuneRequest),
+    enabled: request !== null,
+    placeholderData: keepPreviousData,
+    refetchInterval: FITS_MS,
+  });
+
+export const useRecommendations = (dataset: string) =>
+  useQuery({
+    queryKey: keys.recommendations(dataset),
+    queryFn: () => api.recommendations(dataset),
+    refetchInterval: FITS_MS,
+  });

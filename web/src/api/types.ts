@@ -31,6 +31,11 @@ export interface TaskPage extends Sent<Omit<Schemas['TaskPage'], 'tasks' | 'coun
   counts: Partial<Record<TaskStatus, number>>;
 }
 
+/** The answer to a submission. */
+export interface CreatedTask extends TaskView {
+  alternatives: AlternativeView[];
+}
+
 export type ProgressView = Sent<Schemas['ProgressView']>;
 export type WaitView = Sent<Schemas['WaitView']>;
 export type JournalEntry = Sent<Schemas['JournalEntry']>;
@@ -38,11 +43,44 @@ export type Metrics = Sent<Schemas['Metrics']>;
 export type MetricPoint = Sent<Schemas['MetricPoint']>;
 export type Devices = Sent<Schemas['Devices']>;
 export type DeviceView = Sent<Schemas['DeviceView']>;
+export type ProcessView = Sent<Schemas['ProcessView']>;
+export type CheckView = Sent<Schemas['CheckView']>;
 export type DatasetView = Sent<Schemas['DatasetView']>;
 export type ModelView = Sent<Schemas['ModelView']>;
 export type Preset = Sent<Schemas['Preset']>;
 export type StudioView = Sent<Schemas['StudioView']>;
 export type LogChunk = Sent<Schemas['LogChunk']>;
+
+export type EstimateView = Sent<Schemas['EstimateView']>;
+export type BreakdownView = Sent<Schemas['BreakdownView']>;
+export type VerdictCode = 'fits_now' | 'fits_when_free' | 'does_not_fit' | 'unknown';
+
+export interface VerdictView extends Bilingual {
+  code: VerdictCode;
+}
+
+/** Fields of the request to replace; the rest stays. */
+export type FineTunePatch = Schemas['FineTunePatch'];
+
+export interface AlternativeView extends Sent<Omit<Schemas['AlternativeView'], 'patch' | 'verdict'>> {
+  patch: FineTunePatch;
+  verdict: VerdictView;
+}
+
+export interface EstimateAnswer extends Sent<Omit<Schemas['EstimateAnswer'], 'alternatives' | 'verdict'>> {
+  verdict: VerdictView;
+  alternatives: AlternativeView[];
+}
+
+export interface Recommendation extends Sent<Omit<Schemas['Recommendation'], 'request' | 'verdict'>> {
+  verdict: VerdictView;
+  request: FineTuneRequest | null;
+}
+
+export interface Recommendations {
+  detecting: boolean;
+  recommendations: Recommendation[];
+}
 
 export type ErrorBody = Schemas['ErrorBody'];
 export type SubmitTask = Schemas['SubmitTask'];

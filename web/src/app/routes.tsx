@@ -4,6 +4,7 @@ import { PageError } from './PageError';
 import { Shell } from './Shell';
 
 const TaskDrawer = lazy(() => import('../features/task/TaskDrawer'));
+const FitsDrawer = lazy(() => import('../features/estimate/FitsDrawer'));
 const SettingsDrawer = lazy(() => import('../features/settings/SettingsDrawer'));
 
 export const makeRouter = () =>
@@ -16,6 +17,7 @@ export const makeRouter = () =>
         { index: true, element: null },
         { path: 'new', element: null },
         { path: 'tasks/:taskId', element: <TaskDrawer /> },
+        { path: 'fits', element: <FitsDrawer /> },
         { path: 'settings', element: <SettingsDrawer /> },
         { path: '*', element: <Navigate to="/" replace /> },
       ],

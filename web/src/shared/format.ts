@@ -38,6 +38,13 @@ export function formatDuration(seconds: number, language: Language): string {
     .join(' ');
 }
 
+/** A short time: `0.42 s`, `3.1 s`, then as any duration. */
+export function formatStep(seconds: number, language: Language): string {
+  if (seconds >= 60) return formatDuration(seconds, language);
+  const digits = seconds >= 10 ? 0 : seconds >= 1 ? 1 : seconds >= 0.01 ? 2 : 3;
+  return `${seconds.toFixed(digits)}${WORDS[language].second}`;
+}
+
 /** Seconds from one ISO time to another, or to now. */
 export function secondsBetween(from: string, to: string | null, now: number): number {
   return ((to === null ? now : Date.parse(to)) - Date.parse(from)) / 1000;

@@ -1,97 +1,114 @@
-import { Tooltip } from 'antd';
 import { useTranslation } from 'react-i18next';
-import { Link, useLocation } from 'react-router';
 import type { DeviceView } from '../../api/types';
 import { formatBytes } from '../../shared/format';
-import { useBilingual } from '../../shared/preferences';
+import { DeviceFacts, DeviceNotes, DeviceTags } from './DeviceState';
+import { Holders, MemoryBar, MemoryLegend } from './MemoryBar';
+import { type DeviceGroup, memoryPicture } from './segments';
 
+/** One device with everything that is known of it. */
 export function DeviceCard({ device }: { device: DeviceView }) {
   const { t } = useTranslation();
-  const { memory } = device;
-  const facts = [
-    device.utilisation_percent !== null && t('gpu.utilisation', { percent: device.utilisation_percent }),
-    device.temperature_celsius !== null && `${device.temperature_celsius} °C`,
-    device.power_watts !== null && `${Math.round(device.power_watts)} W`,
-  ].filter(Boolean);
-
+  const picture = memoryPicture(device);
   return (
     <li className="device" data-testid="device" data-device-id={device.id}>
       <div className="device-line">
-        <span className="device-name">
-          <span className="device-index">{device.kind === 'cpu' ? 'CPU' : device.index}</span>
-          <span title={device.id}>{device.name}</span>
-        </span>
-        <span className="device-facts cell-number">{facts.join(' · ')}</span>
+        <DeviceName device={device} />
+        <DeviceFacts device={device} />
       </div>
-      {memory ? (
+      <div className="device-tags">
+        <DeviceTags device={device} />
+      </div>
+      {picture ? (
         <>
-          <MemoryBar device={device} />
-          <div className="device-line device-under">
-            <span className="cell-number">
-              {t('gpu.memory', { used: formatBytes(memory.used), free: formatBytes(memory.free) })}
-            </span>
-            <DeviceUse device={device} />
-          </div>
+          <MemoryBar device={device} picture={picture} />
+          <FreeForTasks device={device} />
+          <MemoryLegend device={device} picture={picture} />
         </>
       ) : (
-        <div className="device-line device-under">
-          <span>{t('gpu.memoryUnknown')}</span>
-          <DeviceUse device={device} />
-        </div>
+        <p className="device-under">{t('gpu.memoryUnknown')}</p>
       )}
+      <DeviceNotes device={device} missing={picture?.missing ?? 0} />
     </li>
   );
 }
 
-/** Used and reserved on one bar; the rest is free. */
-function MemoryBar({ device }: { device: DeviceView }) {
+/** One line of a device; the rest on demand. For machines with many. */
+export function DeviceRow({ device }: { device: DeviceView }) {
   const { t } = useTranslation();
-  const memory = device.memory;
-  if (!memory || memory.total === 0) return null;
-  const share = (bytes: number) => `${Math.min(100, (100 * bytes) / memory.total)}%`;
+  const picture = memoryPicture(device);
   return (
-    <div
-      className="memory-bar"
-      role="meter"
-      aria-label={t('gpu.memoryOf', { name: device.name })}
-      aria-valuemin={0}
-      aria-valuemax={memory.total}
-      aria-valuenow={memory.used}
-      aria-valuetext={t('gpu.memory', { used: formatBytes(memory.used), free: formatBytes(memory.free) })}
-    >
-      <span className={device.task_id ? 'memory-ours' : 'memory-used'} style={{ width: share(memory.used) }} />
-      {memory.reserved !== null && (
-        <Tooltip title={t('gpu.reserved', { bytes: formatBytes(memory.reserved) })}>
-          <span className="memory-reserved" style={{ width: share(memory.reserved) }} />
-        </Tooltip>
-      )}
-    </div>
+    <li className="device" data-testid="device" data-device-id={device.id}>
+      <details className="device-row">
+        <summary>
+          <DeviceName device={device} />
+          <span className="device-tags">
+            <DeviceTags device={device} />
+          </span>
+          {picture ? (
+            <MemoryBar device={device} picture={picture} />
+          ) : (
+            <span className="device-under device-no-bar">{t('gpu.memoryUnknown')}</span>
+          )}
+          <span className="device-row-end">
+            <FreeForTasks device={device} />
+            <DeviceFacts device={device} short />
+            {picture && <Holders device={device} picture={picture} />}
+          </span>
+        </summary>
+        {picture && <MemoryLegend device={device} picture={picture} />}
+        <DeviceFacts device={device} />
+      </details>
+      <DeviceNotes device={device} missing={picture?.missing ?? 0} />
+    </li>
   );
 }
 
-function DeviceUse({ device }: { device: DeviceView }) {
+/** A GPU that is split, with its instances. */
+export function MigCard({ group }: { group: DeviceGroup }) {
   const { t } = useTranslation();
-  const pick = useBilingual();
-  const { search } = useLocation();
-  if (device.unusable) return <span className="device-unusable">{pick(device.unusable)}</span>;
-  if (device.task_id) {
-    return (
-      <Link to={{ pathname: `/tasks/${device.task_id}`, search }} title={device.task_id}>
-        {t('gpu.heldBy', { id: device.task_id })}
-      </Link>
-    );
-  }
-  if (device.processes.length > 0) {
-    const names = device.processes.map(({ name, pid, user }) => `${name ?? pid}${user ? ` (${user})` : ''}`);
-    return (
-      <Tooltip
-        title={device.processes.map(({ pid, name, user, bytes }) => (
-          <div key={pid}>{[pid, name, user, bytes !== null && formatBytes(bytes)].filter(Boolean).join(' · ')}</div>
+  const [first] = group.devices;
+  return (
+    <li className="device-group" data-testid="mig-group">
+      <div className="device-line">
+        <span className="device-name">
+          <span className="device-index">{first.index}</span>
+          <span title={group.parent ?? undefined}>{cardName(first.name)}</span>
+        </span>
+        <span className="device-facts">{t('gpu.instances', { count: group.devices.length })}</span>
+      </div>
+      <ul>
+        {group.devices.map((device) => (
+          <DeviceRow key={device.id} device={device} />
         ))}
-      >
-        <span className="device-others">{t('gpu.others', { names: names.join(', ') })}</span>
-      </Tooltip>
-    );
-  }
-  return <span>{t('gpu.idle')}</span>;
+      </ul>
+    </li>
+  );
+}
+
+/** `NVIDIA H100 80GB HBM3 MIG 3g.40gb` is a slice of an `NVIDIA H100 80GB HBM3`. */
+const cardName = (name: string) => name.replace(/ MIG .*$/, '');
+
+function DeviceName({ device }: { device: DeviceView }) {
+  const instance = device.mig?.gpu_instance;
+  const label = device.kind === 'cpu' ? 'CPU' : device.mig ? `${device.index}:${instance ?? '?'}` : device.index;
+  const details = [device.id, device.pci_bus_id, device.architecture].filter(Boolean).join('\n');
+  return (
+    <span className="device-name">
+      <span className="device-index">{label}</span>
+      <span title={details}>{device.mig ? (device.mig.profile ?? device.name) : device.name}</span>
+    </span>
+  );
+}
+
+/** Measured free and promised to nobody: what a new task can have. */
+function FreeForTasks({ device }: { device: DeviceView }) {
+  const { t } = useTranslation();
+  if (!device.memory) return null;
+  const total = formatBytes(device.memory.total);
+  const bytes = device.free_for_tasks_bytes;
+  return (
+    <span className="device-under cell-number" data-testid="free-for-tasks">
+      {bytes === null ? t('gpu.freeUnknown', { total }) : t('gpu.freeForTasks', { bytes: formatBytes(bytes), total })}
+    </span>
+  );
 }

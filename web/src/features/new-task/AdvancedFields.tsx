@@ -1,12 +1,17 @@
-import { Form, InputNumber, Select, Switch } from 'antd';
+import { AutoComplete, Form, InputNumber, Select, Switch } from 'antd';
 import { useTranslation } from 'react-i18next';
+import { useDevices } from '../../api/queries';
 import type { Preset } from '../../api/types';
 import type { TextKey } from '../../i18n';
 import { formatRate } from '../../shared/format';
 import { useDraft } from './DraftProvider';
 import type { Overrides } from './draft';
+import { METHODS, type MethodChoice, methodOf } from './methods';
+import { targetsOf, targetText } from './targets';
 
-type NumberKey = Exclude<keyof Overrides, 'load_in_8bit' | 'schedule'>;
+type NumberKey = {
+  [Key in keyof Overrides]-?: NonNullable<Overrides[Key]> extends number ? Key : never;
+}[keyof Overrides];
 
 interface NumberField {
   key: NumberKey;
@@ -45,8 +50,45 @@ export function AdvancedFields({ preset }: { preset: Preset | undefined }) {
   };
   const shown = (key: NumberKey, value: number) => (key === 'learning_rate' ? formatRate(value) : String(value));
 
+  const { data } = useDevices();
+  const gpuCount = data?.devices.filter(({ kind }) => kind !== 'cpu').length ?? 0;
+  const setMethod = (choice: MethodChoice) =>
+    change({ overrides: { ...overrides, ...METHODS.find(({ key }) => key === choice)?.fields } });
+
   return (
     <div className="advanced" data-testid="advanced-fields">
+      <Choice
+        name="trainer"
+        label={t('task.trainer')}
+        value={overrides.trainer}
+        onChange={(value) => set('trainer', value)}
+        fallback={t('field.automatic')}
+        options={{ builtin: t('task.builtin'), peft: t('task.peft') }}
+      />
+      <Form.Item label={t('field.method')} htmlFor="field-method">
+        <Select<MethodChoice>
+          id="field-method"
+          value={methodOf(overrides)}
+          onChange={setMethod}
+          options={METHODS.map(({ key, text }) => ({ value: key, label: t(text) }))}
+        />
+      </Form.Item>
+      <Choice
+        name="objective"
+        label={t('field.objective')}
+        value={overrides.objective === 'sft' ? undefined : overrides.objective}
+        onChange={(value) => set('objective', value)}
+        fallback={t('field.sft')}
+        options={{ dpo: t('field.dpo') }}
+      />
+      <Choice
+        name="loss"
+        label={t('field.loss')}
+        value={overrides.loss}
+        onChange={(value) => set('loss', value as Overrides['loss'])}
+        fallback={t('field.automatic')}
+        options={{ hf: t('field.lossHf'), fused: t('field.lossFused'), chunked: t('field.lossChunked') }}
+      />
       {FIELDS.map(({ key, text, min, max, step, fallback }) => {
         const inherited = preset?.[key as keyof Preset] ?? fallback;
         return (
@@ -67,31 +109,104 @@ export function AdvancedFields({ preset }: { preset: Preset | undefined }) {
           </Form.Item>
         );
       })}
-      <Form.Item label={t('field.schedule')} htmlFor="field-schedule">
-        <Select
-          id="field-schedule"
-          value={overrides.schedule ?? 'cosine'}
-          onChange={(value) => set('schedule', value === 'cosine' ? null : value)}
+      <Choice
+        name="schedule"
+        label={t('field.schedule')}
+        value={overrides.schedule}
+        onChange={(value) => set('schedule', value)}
+        fallback={t('field.cosine')}
+        options={{ linear: t('field.linear'), constant: t('field.constant') }}
+      />
+      <Form.Item label={t('field.lora_targets')} htmlFor="field-lora_targets">
+        <AutoComplete
+          id="field-lora_targets"
+          value={targetText(overrides.lora_targets)}
+          onChange={(text) => set('lora_targets', targetsOf(text ?? ''))}
           options={[
-            { value: 'cosine', label: t('field.cosine') },
-            { value: 'linear', label: t('field.linear') },
-            { value: 'constant', label: t('field.constant') },
+            { value: 'all', label: t('field.targetsAll') },
+            { value: 'qv', label: t('field.targetsQv') },
           ]}
+          allowClear
+          placeholder={t('field.targetsAll')}
+          disabled={overrides.method === 'full'}
         />
       </Form.Item>
-      <label className="switch-line" htmlFor="field-load_in_8bit">
-        <Switch
-          id="field-load_in_8bit"
-          size="small"
-          checked={overrides.load_in_8bit ?? true}
-          onChange={(checked) => set('load_in_8bit', checked ? null : false)}
+      <Form.Item label={t('field.gpus')} htmlFor="field-gpus">
+        <InputNumber
+          id="field-gpus"
+          className="full"
+          value={overrides.gpus ?? null}
+          min={1}
+          max={Math.max(1, gpuCount)}
+          placeholder="1"
+          onChange={(gpus) => set('gpus', gpus)}
         />
-        {t('field.load_in_8bit')}
+      </Form.Item>
+      {(overrides.gpus ?? 1) > 1 && (
+        <Choice
+          name="parallelism"
+          label={t('field.parallelism')}
+          value={overrides.parallelism === 'ddp' ? undefined : overrides.parallelism}
+          onChange={(value) => set('parallelism', value)}
+          fallback={t('field.ddp')}
+          options={{ fsdp: t('field.fsdp') }}
+        />
+      )}
+      <label className="switch-line" htmlFor="field-gradient_checkpointing">
+        <Switch
+          id="field-gradient_checkpointing"
+          size="small"
+          checked={overrides.gradient_checkpointing ?? true}
+          onChange={(checked) => set('gradient_checkpointing', checked ? null : false)}
+        />
+        {t('field.gradient_checkpointing')}
+      </label>
+      <label className="switch-line" htmlFor="field-allow_quantization">
+        <Switch
+          id="field-allow_quantization"
+          size="small"
+          checked={overrides.allow_quantization ?? false}
+          onChange={(checked) => set('allow_quantization', checked || null)}
+        />
+        {t('field.allow_quantization')}
+      </label>
+      <label className="switch-line" htmlFor="field-fit">
+        <Switch id="field-fit" size="small" checked={draft.fit} onChange={(fit) => change({ fit })} />
+        {t('field.fit')}
       </label>
       <label className="switch-line" htmlFor="field-hold">
         <Switch id="field-hold" size="small" checked={draft.hold} onChange={(hold) => change({ hold })} />
         {t('field.hold')}
       </label>
     </div>
+  );
+}
+
+interface ChoiceProps {
+  name: string;
+  label: string;
+  /** None: the fallback. */
+  value: string | null | undefined;
+  onChange: (value: string | null) => void;
+  /** What it is when nothing is chosen. */
+  fallback: string;
+  options: Record<string, string>;
+}
+
+const FALLBACK = '';
+
+function Choice({ name, label, value, onChange, fallback, options }: ChoiceProps) {
+  return (
+    <Form.Item label={label} htmlFor={`field-${name}`}>
+      <Select
+        id={`field-${name}`}
+        value={value && value in options ? value : FALLBACK}
+        onChange={(chosen) => onChange(chosen === FALLBACK ? null : chosen)}
+        options={[
+          { value: FALLBACK, label: fallback },
+          ...Object.entries(options).map(([key, text]) => ({ value: key, label: text })),
+        ]}
+      />
+    </Form.Item>
   );
 }

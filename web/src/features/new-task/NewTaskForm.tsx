@@ -5,16 +5,18 @@ import { useTranslation } from 'react-i18next';
 import { Link, useLocation } from 'react-router';
 import { api } from '../../api/client';
 import { keys, usePresets, useStudio } from '../../api/queries';
-import type { DatasetView, TaskView } from '../../api/types';
+import type { CreatedTask, DatasetView, FineTunePatch } from '../../api/types';
 import { ErrorNotice } from '../../shared/ErrorNotice';
 import { formatRate } from '../../shared/format';
 import { useBilingual, usePreferences } from '../../shared/preferences';
 import { DatasetField } from '../datasets/DatasetField';
 import { pastedFilename } from '../datasets/pasted';
+import { Alternatives } from '../estimate/Alternatives';
+import { EstimatePanel } from '../estimate/EstimatePanel';
 import { ModelField } from '../models/ModelField';
 import { AdvancedFields } from './AdvancedFields';
 import { useDraft } from './DraftProvider';
-import { type Draft, emptyDraft, type PresetName, requestOf, type TimeUnit } from './draft';
+import { type Draft, emptyDraft, type PresetName, patched, requestOf, type TimeUnit } from './draft';
 import './new-task.css';
 
 /** The studio answers in milliseconds: the second half of a double click would find the button free again. */
@@ -51,6 +53,15 @@ export function NewTaskForm() {
       }, DOUBLE_CLICK_MS);
     },
   });
+
+  /** What was submitted does not fit; this does. */
+  const replaceBy = async (task: CreatedTask, patch: FineTunePatch) => {
+    const form = patched(draft, patch);
+    change(form);
+    // It may have ended meanwhile: then there is nothing to take back.
+    await api.cancel(task.task_id).catch(() => {});
+    submit.mutate(form);
+  };
 
   const modelMissing = draft.model.trim() === '';
   const datasetMissing = draft.dataset.trim() === '' && !(draft.source === 'paste' && draft.pasted.trim() !== '');
@@ -162,6 +173,7 @@ export function NewTaskForm() {
         ]}
       />
       {draft.advanced && <AdvancedFields preset={preset} />}
+      <EstimatePanel />
       <div className="form-end">
         <Button
           type="primary"
@@ -188,7 +200,9 @@ export function NewTaskForm() {
       </div>
       <div aria-live="polite">
         {submit.isError && <ErrorNotice error={submit.error} onClose={submit.reset} testId="submit-error" />}
-        {submit.data && <SubmitResult task={submit.data} onClose={submit.reset} />}
+        {submit.data && (
+          <SubmitResult task={submit.data} onClose={submit.reset} onUse={(patch) => replaceBy(submit.data, patch)} />
+        )}
       </div>
     </Form>
   );
@@ -199,8 +213,14 @@ function presetReason(title: string): string {
   return title.replace(/^[^：:]*[：:]\s*/, '');
 }
 
+interface SubmitResultProps {
+  task: CreatedTask;
+  onClose: () => void;
+  onUse: (patch: FineTunePatch) => void;
+}
+
 /** Started, or queued and at which place; and what the studio thinks of the recipe. */
-function SubmitResult({ task, onClose }: { task: TaskView; onClose: () => void }) {
+function SubmitResult({ task, onClose, onUse }: SubmitResultProps) {
   const { t } = useTranslation();
   const pick = useBilingual();
   const { search } = useLocation();
@@ -226,6 +246,7 @@ function SubmitResult({ task, onClose }: { task: TaskView; onClose: () => void }
       {task.warnings.map((warning) => (
         <Alert key={warning.code} type="warning" showIcon title={pick(warning)} data-testid="submit-warning" />
       ))}
+      <Alternatives alternatives={task.alternatives ?? []} action={t('estimate.useInstead')} onUse={onUse} />
     </div>
   );
 }

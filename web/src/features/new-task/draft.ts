@@ -1,4 +1,4 @@
-import type { FineTuneRequest, SubmitTask, TaskView } from '../../api/types';
+import type { FineTunePatch, FineTuneRequest, SubmitTask, TaskView } from '../../api/types';
 
 /** The fields behind the Advanced switch; what is not set follows the preset or the studio's default. */
 export type Overrides = Omit<FineTuneRequest, 'model_name' | 'dataset_file' | 'preset'>;
@@ -21,6 +21,8 @@ export interface Draft {
   timeLimit: number | null;
   timeUnit: TimeUnit;
   hold: boolean;
+  /** Where it does not fit, the studio may take the nearest configuration that does. */
+  fit: boolean;
 }
 
 export const emptyDraft: Draft = {
@@ -35,6 +37,7 @@ export const emptyDraft: Draft = {
   timeLimit: null,
   timeUnit: 'h',
   hold: false,
+  fit: false,
 };
 
 export function isDraft(value: unknown): value is Draft {
@@ -59,30 +62,61 @@ export function requestOf(draft: Draft): SubmitTask {
     },
     ...(seconds === null ? {} : { time_limit_seconds: seconds }),
     ...(draft.advanced && draft.hold ? { hold: true } : {}),
+    ...(draft.advanced && draft.fit ? { fit: true } : {}),
   };
 }
 
-const OVERRIDES: Record<keyof Overrides, 'number' | 'boolean' | 'string'> = {
-  num_epochs: 'number',
-  batch_size: 'number',
-  gradient_accumulation_steps: 'number',
-  learning_rate: 'number',
-  max_length: 'number',
-  load_in_8bit: 'boolean',
-  lora_rank: 'number',
-  lora_alpha: 'number',
-  warmup_ratio: 'number',
-  schedule: 'string',
-  weight_decay: 'number',
-  max_grad_norm: 'number',
-  seed: 'number',
-  validation_split: 'number',
-  checkpoint_every_steps: 'number',
+/** The form with another configuration, whose fields are then in sight. */
+export function patched(draft: Draft, patch: FineTunePatch): Draft {
+  const changes = Object.entries(patch).filter(([, value]) => value !== null && value !== undefined);
+  return { ...draft, advanced: true, overrides: { ...draft.overrides, ...Object.fromEntries(changes) } };
+}
+
+/** The form with a whole recipe; a data set that it does not name stays. */
+export function withRequest(draft: Draft, request: FineTuneRequest): Draft {
+  const { model_name, dataset_file, preset, ...fields } = request;
+  const filled = patched({ ...draft, model: model_name, overrides: {} }, fields as FineTunePatch);
+  if (preset === 'safe' || preset === 'balanced' || preset === 'fast') filled.preset = preset;
+  return dataset_file ? { ...filled, source: 'choose', dataset: dataset_file } : filled;
+}
+
+const NUMBER = (value: unknown) => typeof value === 'number';
+const BOOLEAN = (value: unknown) => typeof value === 'boolean';
+const STRING = (value: unknown) => typeof value === 'string';
+const NAMES = (value: unknown) => Array.isArray(value) && value.length > 0 && value.every(STRING);
+
+/** Which values of a task's configuration can be put into the form. */
+const OVERRIDES: Record<keyof Overrides, (value: unknown) => boolean> = {
+  trainer: STRING,
+  method: STRING,
+  objective: STRING,
+  num_epochs: NUMBER,
+  batch_size: NUMBER,
+  gradient_accumulation_steps: NUMBER,
+  learning_rate: NUMBER,
+  max_length: NUMBER,
+  load_in_8bit: BOOLEAN,
+  load_in_4bit: BOOLEAN,
+  allow_quantization: BOOLEAN,
+  gradient_checkpointing: BOOLEAN,
+  loss: STRING,
+  lora_rank: NUMBER,
+  lora_alpha: NUMBER,
+  lora_targets: NAMES,
+  warmup_ratio: NUMBER,
+  schedule: STRING,
+  weight_decay: NUMBER,
+  max_grad_norm: NUMBER,
+  seed: NUMBER,
+  validation_split: NUMBER,
+  checkpoint_every_steps: NUMBER,
+  gpus: NUMBER,
+  parallelism: STRING,
 };
 
 /** A form filled with an earlier task's recipe, every value spelled out. */
 export function draftOf(task: TaskView): Draft {
-  const known = Object.entries(OVERRIDES).filter(([key, type]) => typeof task.config[key] === type);
+  const known = Object.entries(OVERRIDES).filter(([key, fits]) => fits(task.config[key]));
   const minutes = task.time_limit_seconds / 60;
   return {
     ...emptyDraft,

@@ -58,6 +58,8 @@ export function TaskProgress({ task }: { task: TaskView }) {
   const { progress, status } = task;
   if (progress.fetch) {
     const { bytes, total_bytes: total } = progress.fetch;
+    // Before its first training, peft itself is installed.
+    const what = t(task.trainer === 'peft' ? 'progress.fetchingPeft' : 'progress.fetching');
     return (
       <>
         <Progress
@@ -65,13 +67,20 @@ export function TaskProgress({ task }: { task: TaskView }) {
           size="small"
           status="active"
           format={(percent) => (total ? `${Math.floor(percent ?? 0)}%` : '')}
-          aria-label={t('progress.fetching')}
+          aria-label={what}
         />
         <span className="cell-under">
-          {t('progress.fetching')} {formatBytes(bytes)}
+          {what} {formatBytes(bytes)}
           {total ? ` / ${formatBytes(total)}` : ''}
         </span>
       </>
+    );
+  }
+  if (task.trainer === 'peft' && status === 'preparing' && progress.step === 0) {
+    return (
+      <span className="cell-under cell-lines" data-testid="installing">
+        {t('progress.installing')}
+      </span>
     );
   }
   if (progress.step === 0 && !isRunning(status)) return <span className="cell-under">–</span>;

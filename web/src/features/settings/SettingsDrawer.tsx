@@ -8,6 +8,8 @@ import type { Language } from '../../i18n';
 import { ErrorNotice } from '../../shared/ErrorNotice';
 import { formatBytes, formatDuration, formatFullTime } from '../../shared/format';
 import { type ThemeChoice, usePreferences } from '../../shared/preferences';
+import { Doctor } from './Doctor';
+import './settings.css';
 
 /** How the page looks, and what studio it belongs to. */
 export default function SettingsDrawer() {
@@ -24,7 +26,7 @@ export default function SettingsDrawer() {
       onClose={() => setOpen(false)}
       afterOpenChange={(now) => !now && navigate({ pathname: '/', search })}
       title={t('settings.title')}
-      size={440}
+      size={480}
       rootClassName="settings-drawer"
       data-testid="settings-drawer"
     >
@@ -90,6 +92,7 @@ export default function SettingsDrawer() {
           ]}
         />
       )}
+      <Doctor />
       {data?.authentication && (
         <Button
           className="sign-out"

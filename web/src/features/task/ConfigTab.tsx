@@ -35,7 +35,7 @@ export function ConfigTab({ task }: { task: TaskView }) {
         <Button icon={<CopyOutlined />} onClick={copy} data-testid="config-copy">
           {t('task.copy')}
         </Button>
-        {task.trainer === 'builtin' && (
+        {task.trainer !== 'command' && (
           <Button icon={<ForkOutlined />} onClick={clone} data-testid="config-clone">
             {t('task.clone')}
           </Button>

@@ -13,8 +13,15 @@ import {
 } from '../../shared/format';
 import { useBilingual, useMedia, usePreferences } from '../../shared/preferences';
 import { useNow } from '../../shared/useNow';
+import { trainerText } from '../new-task/methods';
 import { TaskProgress } from '../queue/cells';
 import { isRunning, isStatus, STATUSES } from '../queue/status';
+import { MemorySection } from './MemorySection';
+import { WaitNotice } from './WaitNotice';
+import '../estimate/estimate.css';
+
+/** What may end a training that runs; said before the rest. */
+const URGENT = new Set(['foreign-use', 'oom-risk-high']);
 
 /** Where the task stands and how it got there. */
 export function SummaryTab({ task }: { task: TaskView }) {
@@ -25,6 +32,7 @@ export function SummaryTab({ task }: { task: TaskView }) {
   const now = useNow(isRunning(task.status));
   const devices = useDevices();
   const { progress } = task;
+  const warnings = [...task.warnings].sort((a, b) => Number(URGENT.has(b.code)) - Number(URGENT.has(a.code)));
 
   const elapsed = task.started_at ? secondsBetween(task.started_at, task.completed_at, now) : null;
   const left =
@@ -50,7 +58,7 @@ export function SummaryTab({ task }: { task: TaskView }) {
   add('dataset', t('form.dataset'), task.dataset_path && path(task.dataset_path), true);
   add('output', t('task.output'), path(task.output_dir), true);
   add('owner', t('table.owner'), task.owner);
-  add('trainer', t('task.trainer'), task.trainer === 'builtin' ? t('task.builtin') : t('task.command'));
+  add('trainer', t('task.trainer'), t(trainerText(task.trainer)));
   add('created', t('task.created'), formatFullTime(task.created_at, language));
   add('started', t('task.started'), task.started_at && formatFullTime(task.started_at, language));
   add('ended', t('task.ended'), task.completed_at && formatFullTime(task.completed_at, language));
@@ -67,6 +75,7 @@ export function SummaryTab({ task }: { task: TaskView }) {
       : t('task.tokensPerSecond', { count: formatCount(Math.round(progress.tokens_per_second), language) }),
   );
   add('memory', t('task.memory'), progress.memory_bytes === null ? null : formatBytes(progress.memory_bytes));
+  add('device', t('task.deviceMemory'), progress.device_bytes === null ? null : formatBytes(progress.device_bytes));
   if (task.attempt) {
     const { number, devices: granted, pid } = task.attempt;
     const text = [
@@ -82,23 +91,23 @@ export function SummaryTab({ task }: { task: TaskView }) {
       {task.failure && (
         <Alert type="error" showIcon title={t('task.failed')} description={pick(task.failure)} data-testid="failure" />
       )}
-      {task.wait && (
+      {task.wait && <WaitNotice wait={task.wait} />}
+      {warnings.map((warning) => (
         <Alert
-          type="warning"
+          key={warning.code}
+          type={URGENT.has(warning.code) ? 'warning' : 'info'}
           showIcon
-          data-testid="wait"
-          title={t('form.queued', { position: task.wait.position })}
-          description={pick(task.wait)}
+          title={pick(warning)}
+          data-testid="task-warning"
+          data-code={warning.code}
         />
-      )}
-      {task.warnings.map((warning) => (
-        <Alert key={warning.code} type="info" showIcon title={pick(warning)} />
       ))}
       {(isRunning(task.status) || progress.step > 0) && (
         <div className="summary-progress">
           <TaskProgress task={task} />
         </div>
       )}
+      <MemorySection task={task} />
       <Descriptions size="small" column={columns} items={items} colon={false} className="facts" />
       <Journal taskId={task.task_id} />
     </div>
