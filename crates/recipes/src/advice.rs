@@ -2,7 +2,7 @@
 //!
 //! Texts and thresholds are those that clients of the first generation's API know.
 
-use domain::{DeviceKind, DeviceMemory, DeviceState, FineTune, Inventory, Reading, Warning};
+use domain::{DeviceKind, DeviceMemory, DeviceState, Estimate, FineTune, Inventory, Reading, Warning};
 use serde::Serialize;
 
 const GIB: f64 = (1u64 << 30) as f64;
@@ -227,7 +227,9 @@ const CATALOGUE: [BaseModel; 8] = [
 ];
 
 /// What the user should know before a fine-tune starts on these devices.
-pub fn preflight(recipe: &FineTune, inventory: &Inventory) -> Vec<Warning> {
+///
+/// `estimate`: of the recipe, where its model is known to the estimator; else a guess by the model's name has to do.
+pub fn preflight(recipe: &FineTune, inventory: &Inventory, estimate: Option<&Estimate>) -> Vec<Warning> {
     let Some(memory) = best_gpu(inventory) else {
         return vec![warning(
             "no-gpu",
@@ -235,9 +237,14 @@ pub fn preflight(recipe: &FineTune, inventory: &Inventory) -> Vec<Warning> {
             "⚠️ No GPU was detected; training will be very slow".into(),
         )];
     };
-    let Some(need) = needed_gib(recipe) else { return Vec::new() };
     let have = memory.allocatable() as f64 / GIB;
-    if need > have * 0.9 {
+    // What could never be granted is told by what would have to be.
+    let known = estimate.map(|estimate| match estimate.grant_bytes > memory.allocatable() {
+        true => (estimate.grant_bytes as f64 / GIB, true),
+        false => (estimate.footprint_bytes as f64 / GIB, false),
+    });
+    let Some((need, too_large)) = known.or_else(|| Some((needed_gib(recipe)?, false))) else { return Vec::new() };
+    if too_large || need > have * 0.9 {
         vec![
             warning(
                 "oom-risk-high",
@@ -413,7 +420,7 @@ mod tests {
         let zh = |model: &str, in_8bit, batch_size, devices| {
             let recipe =
                 FineTune { model_name: model.into(), load_in_8bit: in_8bit, batch_size, ..FineTune::default() };
-            let warnings = preflight(&recipe, &inventory(devices));
+            let warnings = preflight(&recipe, &inventory(devices), None);
             warnings.into_iter().map(|warning| warning.zh).collect::<Vec<_>>()
         };
         let seven = "Qwen/Qwen2.5-Coder-7B-Instruct";
@@ -426,6 +433,30 @@ mod tests {
         assert_eq!(zh(seven, false, 4, vec![simulated(24)])[0], "⚠️ OOM 风险高：预计需要 30.0GB，但只有 24.0GB 可用");
         assert_eq!(zh(seven, true, 1, vec![cpu()]), ["⚠️ 未检测到 GPU，训练将非常缓慢"]);
         assert_eq!(zh("my-model", true, 1, vec![simulated(1)]), [] as [&str; 0], "no guess without a size");
+    }
+
+    #[test]
+    fn the_estimate_is_believed_before_the_name() {
+        let shape = crate::catalogue::shape("Qwen/Qwen2.5-7B-Instruct").unwrap();
+        let recipe = FineTune {
+            model_name: "my-70b".into(),
+            trainer: Some(domain::TrainerKind::Peft),
+            load_in_8bit: false,
+            ..FineTune::default()
+        };
+        let configuration = crate::estimate::Configuration::of(&recipe);
+        let estimate = crate::estimate::estimate(shape, &configuration, None);
+        let (footprint, grant) = (estimate.footprint_bytes as f64 / GIB, estimate.grant_bytes as f64 / GIB);
+        let zh = |gib| {
+            let warnings = preflight(&recipe, &inventory(vec![simulated(gib)]), Some(&estimate));
+            warnings.into_iter().map(|warning| warning.zh).next()
+        };
+        assert_eq!(zh(80), None);
+        let medium = (grant.ceil()) as u64;
+        assert!(footprint < medium as f64 * 0.9);
+        assert_eq!(zh(medium).unwrap(), format!("⚠️ OOM 风险中：预计需要 {footprint:.1}GB，可用 {medium}.0GB"));
+        let small = medium - 2;
+        assert_eq!(zh(small).unwrap(), format!("⚠️ OOM 风险高：预计需要 {grant:.1}GB，但只有 {small}.0GB 可用"));
     }
 
     #[test]

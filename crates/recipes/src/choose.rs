@@ -5,7 +5,7 @@ use domain::{DeviceKind, FineTune, Inventory, Method, Objective, TrainerKind};
 use crate::estimate::ModelShape;
 
 /// Up to so many parameters the built-in trainer is ready before Python has started.
-const SMALL: u64 = 100_000_000;
+pub(crate) const SMALL: u64 = 100_000_000;
 
 /// A decision with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]

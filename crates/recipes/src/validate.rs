@@ -1,6 +1,8 @@
 use std::path::Path;
 
-use domain::{Command, FineTune, Recipe};
+use domain::{Command, FineTune, Parallelism, Recipe, TrainerKind};
+
+use crate::choose::beyond_builtin;
 
 /// A field of a recipe that cannot be used as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,11 +38,49 @@ fn validate_fine_tune(recipe: &FineTune) -> Result<(), InvalidField> {
     real("weight_decay", recipe.weight_decay, Bound::From(0.0), 1.0)?;
     real("max_grad_norm", recipe.max_grad_norm, Bound::From(0.0), 1e6)?;
     real("validation_split", recipe.validation_split, Bound::From(0.0), 0.5)?;
+    whole("gpus", recipe.gpus, 1, 64)?;
+    consistent(recipe)?;
     if recipe.checkpoint_every_steps == Some(0) {
         return Err(invalid(
             "checkpoint_every_steps",
             "checkpoint_every_steps 为 0；请使用 1 或更大的整数，或留空".into(),
             "checkpoint_every_steps is 0; use 1 or more, or leave it out".into(),
+        ));
+    }
+    Ok(())
+}
+
+/// Fields that do not go together.
+fn consistent(recipe: &FineTune) -> Result<(), InvalidField> {
+    if recipe.trainer == Some(TrainerKind::Command) {
+        return Err(invalid(
+            "trainer",
+            "trainer 为 command，但它不训练微调任务；请使用 builtin、peft，或留空".into(),
+            "trainer is command, which trains no fine-tunes; use builtin or peft, or leave it out".into(),
+        ));
+    }
+    if recipe.trainer == Some(TrainerKind::Builtin)
+        && let Some((zh, en)) = beyond_builtin(recipe)
+    {
+        return Err(invalid(
+            "trainer",
+            format!("trainer 为 builtin，但内置训练器不支持{zh}；请使用 peft，或留空"),
+            format!("trainer is builtin, which does not do {en}; use peft, or leave it out"),
+        ));
+    }
+    if recipe.lora_targets.iter().any(|name| name.is_empty() || name.contains('\0')) {
+        return Err(invalid(
+            "lora_targets",
+            "lora_targets 中有空名称；请填写 q_proj 这样的模块名，或留空以使用全部投影层".into(),
+            "lora_targets has an empty name; give modules such as q_proj, or leave it out to take all projections"
+                .into(),
+        ));
+    }
+    if recipe.parallelism == Parallelism::Fsdp && recipe.gpus > 1 && recipe.quantization_bits().is_some() {
+        return Err(invalid(
+            "parallelism",
+            "parallelism 为 fsdp，但 FSDP 不能切分量化后的模型；请使用 ddp，或关闭 load_in_8bit 和 load_in_4bit".into(),
+            "parallelism is fsdp, which cannot share out quantised weights; use ddp, or switch load_in_8bit and load_in_4bit off".into(),
         ));
     }
     Ok(())
@@ -56,6 +96,14 @@ fn validate_command(command: &Command) -> Result<(), InvalidField> {
     }
     for argument in &command.argv {
         no_nul("argv", argument)?;
+    }
+    whole("gpus", command.gpus, 1, 64)?;
+    if command.memory_bytes == Some(0) {
+        return Err(invalid(
+            "memory_bytes",
+            "memory_bytes 为 0；请填写所需的显存字节数，或留空以独占设备".into(),
+            "memory_bytes is 0; give the bytes it needs, or leave it out to have the device alone".into(),
+        ));
     }
     no_nul("cwd", &command.cwd)?;
     if !Path::new(&command.cwd).is_absolute() {
@@ -142,6 +190,7 @@ fn invalid(field: &'static str, message_zh: String, message: String) -> InvalidF
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::{Method, Objective};
 
     fn fine_tune() -> FineTune {
         FineTune { model_name: "org/model".into(), dataset_file: "/data.jsonl".into(), ..FineTune::default() }
@@ -155,7 +204,7 @@ mod tests {
     fn the_defaults_are_fine_and_every_range_has_two_ends() {
         validate(&Recipe::FineTune(fine_tune())).unwrap();
         type Change = fn(&mut FineTune);
-        let refusals: [(&str, &[Change]); 12] = [
+        let refusals: [(&str, &[Change]); 16] = [
             ("model_name", &[|r| r.model_name = " ".into(), |r| r.model_name = "a\0b".into()]),
             ("dataset_file", &[|r| r.dataset_file.clear()]),
             ("num_epochs", &[|r| r.num_epochs = 0, |r| r.num_epochs = 1001]),
@@ -177,6 +226,19 @@ mod tests {
             ("max_grad_norm", &[|r| r.max_grad_norm = -1.0, |r| r.max_grad_norm = f64::NAN]),
             ("validation_split", &[|r| r.validation_split = 0.6]),
             ("checkpoint_every_steps", &[|r| r.checkpoint_every_steps = Some(0)]),
+            ("gpus", &[|r| r.gpus = 0, |r| r.gpus = 65]),
+            (
+                "trainer",
+                &[
+                    |r| r.trainer = Some(TrainerKind::Command),
+                    |r| (r.trainer, r.method) = (Some(TrainerKind::Builtin), Method::Full),
+                    |r| (r.trainer, r.objective) = (Some(TrainerKind::Builtin), Objective::Dpo),
+                    |r| (r.trainer, r.load_in_4bit) = (Some(TrainerKind::Builtin), true),
+                    |r| (r.trainer, r.gpus) = (Some(TrainerKind::Builtin), 2),
+                ],
+            ),
+            ("lora_targets", &[|r| r.lora_targets = vec![String::new()]]),
+            ("parallelism", &[|r| (r.gpus, r.parallelism) = (2, Parallelism::Fsdp)]),
         ];
         for (field, changes) in refusals {
             for change in changes {
@@ -190,6 +252,17 @@ mod tests {
         let refusal = refused(Recipe::FineTune(FineTune { learning_rate: 2.0, ..fine_tune() }));
         assert_eq!(refusal.message, "learning_rate is 2; use a number above 0 and up to 1");
         assert_eq!(refusal.message_zh, "learning_rate 为 2；请使用大于 0 且不超过 1 的数");
+        // What the built-in trainer cannot do, the other can, and 8 bits are but a wish.
+        let builtin = FineTune { trainer: Some(TrainerKind::Builtin), ..fine_tune() };
+        validate(&Recipe::FineTune(builtin)).unwrap();
+        let peft = FineTune {
+            trainer: Some(TrainerKind::Peft),
+            method: Method::Full,
+            gpus: 8,
+            parallelism: Parallelism::Fsdp,
+            ..fine_tune()
+        };
+        validate(&Recipe::FineTune(peft)).unwrap();
     }
 
     #[test]
@@ -204,6 +277,13 @@ mod tests {
             })
         };
         validate(&command(&["python", "", "a b"], "/work", &[("A", ""), ("B", "x=y")])).unwrap();
+        let with = |gpus, memory_bytes| match command(&["x"], "/", &[]) {
+            Recipe::Command(command) => Recipe::Command(Command { gpus, memory_bytes, ..command }),
+            other => other,
+        };
+        validate(&with(2, Some(1))).unwrap();
+        assert_eq!(refused(with(0, None)).field, "gpus");
+        assert_eq!(refused(with(1, Some(0))).field, "memory_bytes");
         assert_eq!(refused(command(&[], "/", &[])).field, "argv");
         assert_eq!(refused(command(&[""], "/", &[])).field, "argv");
         assert_eq!(refused(command(&["a", "b\0"], "/", &[])).field, "argv");

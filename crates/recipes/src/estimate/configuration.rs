@@ -172,7 +172,7 @@ impl Configuration {
                 Some(Loss::Fused | Loss::Chunked) | None => LossKind::Chunks(PEFT_CHUNK),
             },
             // Its own AdamW for 16-bit parameters works on 16 Mi numbers at a time, in 32 bits.
-            optimizer: if full { Optimizer::InPlace(6 * 4 << 24) } else { Optimizer::Foreach },
+            optimizer: if full { Optimizer::InPlace(6 * (4 << 24)) } else { Optimizer::Foreach },
             upcast: Upcast::Nothing,
             allocator: Allocator::Expandable,
             ..Configuration::common(recipe)

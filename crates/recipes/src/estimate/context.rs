@@ -63,10 +63,7 @@ impl Context<'_> {
         let key = Key::of(shape, &configuration);
         let formula = super::estimate(shape, &configuration, device.and_then(Rate::of).as_ref());
         let mut estimate = refine(formula, &configuration, &key, device, self.measurements);
-        estimate.total_seconds = match (estimate.seconds_per_step, examples) {
-            (Some(seconds), Some(examples)) => Some(seconds * steps(&recipe, examples) as f64),
-            _ => None,
-        };
+        estimate.total_seconds = total_seconds(&estimate, &recipe, examples);
         estimate
     }
 
@@ -105,9 +102,11 @@ impl Context<'_> {
     }
 }
 
-/// Optimizer steps of a training on so many examples.
-pub(crate) fn steps(recipe: &FineTune, examples: u64) -> u64 {
+/// Of a training on so many examples, with the estimate's time per step.
+pub fn total_seconds(estimate: &Estimate, recipe: &FineTune, examples: Option<u64>) -> Option<f64> {
+    let examples = examples?;
     let trained = examples - (examples as f64 * recipe.validation_split) as u64;
     let per_step = u64::from(recipe.batch_size) * u64::from(recipe.gradient_accumulation_steps);
-    trained.div_ceil(per_step.max(1)) * u64::from(recipe.num_epochs)
+    let steps = trained.div_ceil(per_step.max(1)) * u64::from(recipe.num_epochs);
+    Some(estimate.seconds_per_step? * steps as f64)
 }

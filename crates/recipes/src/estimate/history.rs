@@ -274,13 +274,12 @@ mod tests {
 
     #[test]
     fn what_was_too_little_is_not_granted_again() {
-        let case = case(1024);
+        let (case, larger) = (case(1024), case(2048));
         let failed = case.run(1.5, true);
-        let refined = case.refined("A", &[failed.clone()]);
+        let refined = case.refined("A", std::slice::from_ref(&failed));
         assert!(refined.grant_bytes > failed.peak_bytes.unwrap());
         assert!(ratio(&refined, &case.formula) >= 1.49);
         // A larger one of the same family learns from it too.
-        let larger = super::tests::case(2048);
         assert!(ratio(&larger.refined("A", &[failed]), &larger.formula) >= 1.49);
     }
 }

@@ -56,12 +56,12 @@ fn in_torch(shape: &ModelShape, c: &Configuration) -> Memory {
     let full = c.method == Method::Full;
     let adapters = shape.adapter_parameters(c.rank, &c.targets);
 
-    let trained_bytes = if full { 2 * parameters } else { c.adapter_bytes * adapters };
-    let gradients = trained_bytes / shards;
+    // Adapters are small: each device holds them whole.
+    let gradients = if full { 2 * parameters / shards } else { c.adapter_bytes * adapters };
     let base = Breakdown {
         weights: weights(shape, c) / shards,
-        adapters: if full { 0 } else { c.adapter_bytes * adapters / shards },
-        optimizer: 2 * trained_bytes / shards,
+        adapters: if full { 0 } else { c.adapter_bytes * adapters },
+        optimizer: 2 * gradients,
         ..Breakdown::default()
     };
 
@@ -178,8 +178,10 @@ fn on_processor(shape: &ModelShape, c: &Configuration) -> Memory {
     let layer = 4 * tokens * (2 * h + 2 * shape.q() + 2 * shape.kv() + raw + 2 * i);
     let inputs = 4 * tokens * h;
     // Layers are kept in full while they fit as many bytes as the weights take; of the others only the input.
-    let all = shape.layers * layer;
-    let (activations, again) = if all <= weights { (all, 0) } else { (weights + shape.layers * inputs, layer) };
+    let in_full = (weights as f64 / layer.max(1) as f64).min(shape.layers as f64);
+    let rest = shape.layers as f64 - in_full;
+    let activations = (in_full * layer as f64 + rest * inputs as f64) as u64;
+    let again = (rest.min(1.0) * layer as f64) as u64;
     let back = again + 4 * tokens * (2 * i + 2 * h);
     let logits = (4 * tokens * shape.vocab).min(BUILTIN_LOGITS);
     // The loss comes when all is kept, the way back when it begins: only one of the two.

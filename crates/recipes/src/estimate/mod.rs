@@ -8,7 +8,7 @@ mod rate;
 mod shape;
 
 pub use configuration::{Allocator, Attention, Configuration, Engine, LossKind, Optimizer, Quantization, Upcast};
-pub use context::Context;
+pub use context::{Context, total_seconds};
 pub use history::{Key, probed, refine};
 pub use rate::{Rate, flops_per_step};
 pub use shape::{Family, ModelShape, Projection, ShapeError};

@@ -3,6 +3,8 @@
 mod archive;
 mod dataset;
 mod docs_dataset;
+mod estimate;
+mod fit;
 mod hub;
 mod models;
 mod support;
