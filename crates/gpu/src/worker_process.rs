@@ -11,6 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use rustix::process::{Signal, getpid, kill_process};
 
 use crate::Options;
 use crate::card::{Answer, Card, CardId, Request, Vendor};
@@ -42,7 +43,12 @@ pub fn worker_main() -> ExitCode {
         };
         let _ = requests.send(request);
     }
-    // Whoever hangs in a driver does not keep the process.
+    end()
+}
+
+/// At once: what a library does when a process exits in order may wait for a thread that hangs in the driver.
+fn end() -> ! {
+    let _ = kill_process(getpid(), Signal::TERM);
     std::process::exit(0)
 }
 
@@ -156,6 +162,6 @@ fn say(answer: &Answer) {
     let mut stdout = io::stdout().lock();
     if stdout.write_all(&line).and_then(|()| stdout.flush()).is_err() {
         // The studio is gone.
-        std::process::exit(0);
+        end();
     }
 }
