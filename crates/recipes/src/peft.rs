@@ -230,6 +230,17 @@ pub fn remove(options: &PeftOptions, stop: &AtomicBool) -> Result<u64, PeftError
     Ok(free(&options.home).unwrap_or(0).saturating_sub(before.unwrap_or(0)))
 }
 
+/// A process that trains in one of the environments.
+pub fn in_use(options: &PeftOptions) -> Option<u32> {
+    let envs = options.envs();
+    fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let command = fs::read(entry.path().join("cmdline")).ok()?;
+        let program = command.split(|byte| *byte == 0).next()?;
+        Path::new(std::str::from_utf8(program).ok()?).starts_with(&envs).then_some(pid)
+    })
+}
+
 fn complete(folder: &Path) -> Option<Environment> {
     folder.join(COMPLETE).is_file().then(|| Environment { folder: folder.to_owned() })
 }

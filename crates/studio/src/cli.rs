@@ -6,7 +6,7 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use domain::{Home, Language};
 
 use crate::{
-    commands::{completions, dataset, demo, generate, gpu, model, studio, task, train},
+    commands::{attempt, completions, dataset, demo, estimate, generate, gpu, model, studio, task, train, trainer},
     error::{CliError, Result},
     help,
     text::{language, text},
@@ -49,12 +49,20 @@ pub enum Command {
     /// List models, or make a tiny one to practise on
     #[command(subcommand)]
     Model(model::Model),
+    /// Say how much memory and time a fine-tune needs, before it runs
+    Estimate(estimate::Estimate),
     /// Ask a model, with an adapter if you like
     Generate(generate::Generate),
     /// See it all at work in a minute: three fine-tunes of a tiny model
     Demo(demo::Demo),
+    /// List the trainers, and install or delete what one needs
+    #[command(subcommand)]
+    Trainer(trainer::Trainer),
     /// Train one recipe here and now, as the studio's tasks do
     Train(train::Train),
+    /// Train one recipe here and now with trainer peft
+    #[command(hide = true)]
+    Peft(attempt::Places),
     /// Print a shell's completions
     Completions(completions::Completions),
 }

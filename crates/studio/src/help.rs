@@ -107,6 +107,37 @@ const CHINESE: &[(&str, &str)] = &[
     ("Leave the terminal once it serves: the background half of a start", "开始服务后脱离终端：后台启动的另一半"),
     ("Go on until Ctrl-C", "持续输出，直到按下 Ctrl-C"),
     ("Only the last lines", "只显示最后几行"),
+    // trainer
+    ("List the trainers, and install or delete what one needs", "列出训练器，安装或删除其所需的环境"),
+    ("List the trainers, and what is installed of them", "列出训练器及其安装情况"),
+    ("Install what a trainer needs, now instead of with its first task", "立即安装训练器所需的环境，不等首个任务"),
+    ("Delete what was installed for a trainer", "删除为训练器安装的环境"),
+    ("The trainer: peft", "训练器：peft"),
+    ("Train one recipe here and now with trainer peft", "立即用 peft 训练器训练一个配方"),
+    // estimate
+    ("Say how much memory and time a fine-tune needs, before it runs", "在运行前估算微调所需的显存和时间"),
+    ("A model's folder or config.json, or a hub id from the catalogue", "模型目录、其 config.json，或目录中的模型编号"),
+    ("lora, qlora (a quantised base) or full", "lora、qlora（量化基座）或 full（全参数）"),
+    ("Bits per weight of the base: 4 or 8 [default: 4 with qlora]", "基座权重的位数：4 或 8 [默认：qlora 为 4]"),
+    ("Tokens per example", "每个样本的词元数"),
+    (
+        "all, letters of q k v o, or names such as q_proj,v_proj",
+        "all、q k v o 中的若干字母，或 q_proj,v_proj 这样的名称",
+    ),
+    ("Keep activations instead of computing them again", "保留激活值，不重新计算"),
+    ("How the loss is computed: hf, fused or chunked [default: hf]", "损失的计算方式：hf、fused 或 chunked [默认：hf]"),
+    ("builtin or peft", "builtin 或 peft"),
+    ("GPUs that train together", "共同训练的 GPU 数"),
+    (
+        "With several GPUs: ddp (each holds the model) or fsdp (each holds a part)",
+        "多 GPU 时：ddp（各存整个模型）或 fsdp（各存一部分）",
+    ),
+    (
+        "Memory of the card in GiB: says whether it fits, and what would",
+        "显卡的显存（GiB）：说明是否放得下，以及怎样才放得下",
+    ),
+    ("Name of the card, for the time, such as \"RTX 4090\"", "显卡名称，用于估算时间，例如 \"RTX 4090\""),
+    ("Examples of the data set, for the whole training's time", "数据集的样本数，用于估算总时间"),
     // task
     ("Submit fine-tunes and other tasks, and follow them", "提交微调等任务并跟踪它们"),
     ("Submit a fine-tune, or any command after --", "提交微调任务，或 -- 之后的任意命令"),

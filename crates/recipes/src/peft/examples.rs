@@ -1,13 +1,12 @@
 //! The data set in the one form that our Python package reads, whatever form the user's file has.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 
 use domain::Objective;
 use serde_json::{Value, json};
 
-use super::PeftError;
 use crate::dataset::{self, DatasetError, Role, Turn};
 
 /// Why there are no examples.
@@ -15,8 +14,8 @@ use crate::dataset::{self, DatasetError, Role, Turn};
 pub enum ExamplesError {
     #[error(transparent)]
     Data(#[from] DatasetError),
-    #[error(transparent)]
-    Write(#[from] PeftError),
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
 }
 
 /// Reads a data set and writes it with one JSON object per line: `{"messages": […]}`, or
@@ -35,11 +34,11 @@ pub fn write_examples(from: &Path, objective: Objective, to: &Path) -> Result<us
             dataset::read_preferences(from)?.iter().map(row).collect()
         }
     };
-    write(&rows, to).map_err(PeftError::write(to))?;
+    write(&rows, to).map_err(|source| ExamplesError::Write { path: to.into(), source })?;
     Ok(rows.len())
 }
 
-fn write(rows: &[Value], to: &Path) -> std::io::Result<()> {
+fn write(rows: &[Value], to: &Path) -> io::Result<()> {
     let mut file = BufWriter::new(File::create(to)?);
     for row in rows {
         writeln!(file, "{row}")?;

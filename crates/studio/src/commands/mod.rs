@@ -1,14 +1,18 @@
 //! One file per command.
 
+pub mod attempt;
 pub mod completions;
 pub mod dataset;
 pub mod demo;
+pub mod estimate;
 pub mod generate;
 pub mod gpu;
 pub mod model;
+pub mod peft;
 pub mod studio;
 pub mod task;
 pub mod train;
+pub mod trainer;
 
 use std::process::ExitCode;
 
@@ -29,9 +33,12 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Gpu(command) => gpu::run(&home, command),
         Command::Dataset(command) => dataset::run(command),
         Command::Model(command) => model::run(&home, command),
+        Command::Estimate(command) => estimate::run(&home, command),
         Command::Generate(command) => generate::run(&home, command),
         Command::Demo(_) => unreachable!("it was run above"),
+        Command::Trainer(command) => trainer::run(&home, command),
         Command::Train(command) => train::run(&home, command),
+        Command::Peft(places) => peft::run(&home, places),
         Command::Completions(command) => completions::run(command),
     }
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use recipes::{dataset::DatasetError, hub::HubError, models::ModelError};
+use recipes::{dataset::DatasetError, hub::HubError, models::ModelError, peft::PeftError};
 use serde_json::{Value, json};
 use trainer::TrainError;
 
@@ -25,6 +25,7 @@ pub enum Fault {
     NotBuiltIn(Both),
     Model(ModelError),
     Hub(HubError),
+    Peft(PeftError),
     Data {
         path: PathBuf,
         error: DatasetError,
@@ -43,6 +44,7 @@ impl Fault {
             Fault::NotBuiltIn(_) => "needs-peft-trainer",
             Fault::Model(error) => error.code(),
             Fault::Hub(error) => error.code(),
+            Fault::Peft(error) => error.code(),
             Fault::Data { error, .. } => error.code,
             Fault::Trainer(error) => code(error),
         }
@@ -63,6 +65,7 @@ impl Fault {
             }
             Fault::Model(error) => [error.message_zh(), error.to_string()],
             Fault::Hub(error) => [error.message_zh(), error.to_string()],
+            Fault::Peft(error) => [error.message_zh(), error.to_string()],
             Fault::Data { path, error } => {
                 let path = path.display();
                 [format!("{path}：{}", error.message_zh()), format!("{path}: {error}")]

@@ -1,104 +1,63 @@
 //! `sage train`: what every attempt of a fine-tune runs.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
-    time::{Duration, Instant},
 };
 
 use clap::Args;
-use domain::{FineTune, Home, Method, Objective, Recipe};
-use recipes::{
-    dataset,
-    hub::{self, HubOptions},
-    models::{self, HubCache, ModelRef},
-};
-use serde::Serialize;
-use serde_json::json;
+use domain::{FineTune, Home, Method, Objective};
+use recipes::dataset;
 use trainer::{Backend, Conversation, Event, LoraConfig, Schedule, TrainConfig, TrainError, Turn};
 
+use super::attempt::{self, Attempt, Fault, Outcome, Places, say};
 use crate::{
     error::{CliError, Result},
     output,
     text::text,
 };
 
-mod fault;
-
-use fault::Fault;
-
 #[derive(Args)]
 pub struct Train {
-    /// recipe.json, as the studio writes it
-    #[arg(long, value_name = "FILE")]
-    recipe: PathBuf,
-    /// Receives the adapter, checkpoints/ and metrics.jsonl
-    #[arg(long, value_name = "DIR")]
-    output: PathBuf,
+    #[command(flatten)]
+    places: Places,
     /// Begin without measuring what the longest batch takes
     #[arg(long)]
     no_probe: bool,
 }
 
-/// As if SIGTERM had ended it.
-const STOPPED: u8 = 143;
-
 pub fn run(home: &Home, command: Train) -> Result<ExitCode> {
-    let path = |path: &Path| std::path::absolute(path).map_err(|error| CliError::file(path, &error));
-    let (recipe, output) = (path(&command.recipe)?, path(&command.output)?);
-    fs::create_dir_all(&output).map_err(|error| CliError::file(&output, &error))?;
-    let metrics = output.join("metrics.jsonl");
-    let file = OpenOptions::new().append(true).create(true).open(&metrics);
     let mut run = Run {
-        home,
-        output,
-        metrics: file.map_err(|error| CliError::file(&metrics, &error))?,
-        stop: stop_flag()?,
+        attempt: Attempt::open(home, &command.places)?,
         total_steps: 0,
         grant: std::env::var("SAGE_GRANT_BYTES").ok().and_then(|bytes| bytes.parse().ok()),
     };
-    match run.train(&recipe, !command.no_probe) {
-        Ok(Outcome::Completed) => Ok(ExitCode::SUCCESS),
-        Ok(Outcome::Stopped) => Ok(ExitCode::from(STOPPED)),
-        Err(fault) => {
-            run.report(&fault.event());
-            Err(fault.into())
-        }
-    }
-}
-
-enum Outcome {
-    Completed,
-    Stopped,
+    let outcome = run.train(!command.no_probe);
+    run.attempt.end(outcome)
 }
 
 struct Run<'a> {
-    home: &'a Home,
-    output: PathBuf,
-    metrics: File,
-    stop: Arc<AtomicBool>,
+    attempt: Attempt<'a>,
     total_steps: u64,
     /// Bytes promised to this attempt; `None` once they were found to be exceeded, which is said once.
     grant: Option<u64>,
 }
 
 impl Run<'_> {
-    fn train(&mut self, recipe: &Path, probe: bool) -> Result<Outcome, Fault> {
-        let recipe = read_recipe(recipe)?;
+    fn train(&mut self, probe: bool) -> Result<Outcome, Fault> {
+        let recipe = self.attempt.read_recipe()?;
+        check_method(&recipe)?;
         note_differences(&recipe);
-        let Some(model_dir) = self.model(&recipe.model_name)? else { return Ok(Outcome::Stopped) };
+        let Some(model_dir) = self.attempt.model(&recipe.model_name)? else { return Ok(Outcome::Stopped) };
         let data = read_data(Path::new(&recipe.dataset_file))?;
         say(text(
             format!("模型 {}，{} 条样本", model_dir.display(), data.len()),
             format!("model {}, {} examples", model_dir.display(), data.len()),
         ));
-        let config = TrainConfig { probe, ..config(&recipe, model_dir, self.output.clone()) };
-        let stop = self.stop.clone();
+        let config = TrainConfig { probe, ..config(&recipe, model_dir, self.attempt.output.clone()) };
+        let stop = self.attempt.stop.clone();
         let summary = trainer::train(&config, &data, &stop, &mut |event| {
-            self.report(event);
+            self.attempt.report(event);
             self.say(event);
         })
         .map_err(Fault::Trainer)?;
@@ -110,52 +69,6 @@ impl Run<'_> {
             format!("stopped; checkpoint: {}", summary.adapter.display()),
         ));
         Ok(Outcome::Stopped)
-    }
-
-    /// The model's folder; fetched first if it is not on this machine. `None` if it was stopped meanwhile.
-    fn model(&mut self, name: &str) -> Result<Option<PathBuf>, Fault> {
-        let id = match models::resolve(name, self.home, &HubCache::from_env()).map_err(Fault::Model)? {
-            ModelRef::Local(folder) => return Ok(Some(folder)),
-            ModelRef::Hub { id } => id,
-        };
-        let options = HubOptions::from_env(&id, self.home);
-        say(text(
-            format!("正在从 {} 下载模型 {id}", options.endpoint),
-            format!("fetching model {id} from {}", options.endpoint),
-        ));
-        let stop = self.stop.clone();
-        let mut said = Paced::new(Duration::from_secs(5));
-        let mut reported = Paced::new(Duration::from_millis(200));
-        let fetched = hub::fetch(
-            &options,
-            &mut |progress| {
-                let done = progress.total_bytes == Some(progress.bytes);
-                if reported.due() || done {
-                    let hub::FetchProgress { file, bytes, total_bytes } = &progress;
-                    self.report(&json!({ "event": "fetch", "file": file, "bytes": bytes, "total_bytes": total_bytes }));
-                }
-                if said.due() || done {
-                    let size = output::bytes(progress.bytes);
-                    let total = progress.total_bytes.map_or_else(|| "?".into(), output::bytes);
-                    say(text(format!("已下载 {size}，共 {total}"), format!("fetched {size} of {total}")));
-                }
-            },
-            &stop,
-        );
-        match fetched {
-            Ok(folder) => Ok(Some(folder)),
-            Err(_) if self.stop.load(Ordering::Relaxed) => Ok(None),
-            Err(error) => Err(Fault::Hub(error)),
-        }
-    }
-
-    /// One line of metrics.jsonl, whole or not at all. A full disk must not end a training that could still save.
-    fn report(&mut self, event: &impl Serialize) {
-        let mut line = serde_json::to_vec(event).expect("events are plain data");
-        line.push(b'\n');
-        if let Err(error) = self.metrics.write_all(&line) {
-            eprintln!("metrics.jsonl: {error}");
-        }
     }
 
     fn compare_with_grant(&mut self, peak: Option<u64>) {
@@ -227,6 +140,15 @@ impl Run<'_> {
     }
 }
 
+fn check_method(recipe: &FineTune) -> Result<(), Fault> {
+    let beyond = |zh: &str, en: &str| Err(Fault::NotBuiltIn([zh.into(), en.into()]));
+    match (recipe.method, recipe.objective) {
+        (Method::Full, _) => beyond("全参数微调", "full fine-tuning"),
+        (_, Objective::Dpo) => beyond("偏好优化（DPO）", "preference optimisation (DPO)"),
+        (Method::Lora, Objective::Sft) => Ok(()),
+    }
+}
+
 /// What the recipe asks for and the built-in trainer does otherwise, with the same result.
 fn note_differences(recipe: &FineTune) {
     if let Some(bits) = recipe.quantization_bits() {
@@ -242,65 +164,6 @@ fn note_differences(recipe: &FineTune) {
             "提示：内置训练器自行决定保留或重新计算哪些激活值",
             "note: the built-in trainer decides itself which activations to keep and which to recompute",
         ));
-    }
-}
-
-/// At most once in a while, and the first time.
-struct Paced {
-    pause: Duration,
-    last: Option<Instant>,
-}
-
-impl Paced {
-    fn new(pause: Duration) -> Paced {
-        Paced { pause, last: None }
-    }
-
-    fn due(&mut self) -> bool {
-        let due = self.last.is_none_or(|last| last.elapsed() >= self.pause);
-        if due {
-            self.last = Some(Instant::now());
-        }
-        due
-    }
-}
-
-/// `[HH:MM:SS] text`, the form of every line in a task's log.
-fn say(line: impl std::fmt::Display) {
-    let now = jiff::Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::system());
-    let _ = writeln!(std::io::stdout(), "{} {line}", now.strftime("[%H:%M:%S]"));
-}
-
-/// Turns true on SIGTERM and SIGINT.
-fn stop_flag() -> Result<Arc<AtomicBool>> {
-    use signal_hook::{
-        consts::{SIGINT, SIGTERM},
-        flag,
-    };
-    let stop = Arc::new(AtomicBool::new(false));
-    // A second Ctrl-C ends the program at once. The first still finds the flag down, as this comes before raising it.
-    // SIGTERM may come twice, from a system that shuts down and from the supervisor, and must leave time to save.
-    flag::register_conditional_shutdown(SIGINT, i32::from(STOPPED), stop.clone())
-        .and_then(|_| flag::register(SIGINT, stop.clone()))
-        .and_then(|_| flag::register(SIGTERM, stop.clone()))
-        .map_err(|error| CliError::new("signals", error.to_string()))?;
-    Ok(stop)
-}
-
-fn read_recipe(path: &Path) -> Result<FineTune, Fault> {
-    let content = fs::read_to_string(path).map_err(fault::file(path))?;
-    let invalid = |reason| Fault::Recipe { path: path.into(), reason };
-    let recipe: Recipe =
-        serde_json::from_str(&content).map_err(|error| invalid([error.to_string(), error.to_string()]))?;
-    recipes::validate(&recipe).map_err(|field| invalid([field.message_zh, field.message]))?;
-    let Recipe::FineTune(recipe) = recipe else {
-        return Err(invalid(["它是一个命令，不是微调".into(), "it is a command, not a fine-tune".into()]));
-    };
-    let beyond = |zh: &str, en: &str| Err(Fault::NotBuiltIn([zh.into(), en.into()]));
-    match (recipe.method, recipe.objective) {
-        (Method::Full, _) => beyond("全参数微调", "full fine-tuning"),
-        (_, Objective::Dpo) => beyond("偏好优化（DPO）", "preference optimisation (DPO)"),
-        (Method::Lora, Objective::Sft) => Ok(recipe),
     }
 }
 
@@ -361,5 +224,5 @@ pub fn dataset_error(path: &Path, error: &dataset::DatasetError) -> CliError {
 }
 
 pub fn trainer_error(error: &TrainError) -> CliError {
-    CliError::new(fault::code(error), text(error.message_zh(), error.to_string()))
+    CliError::new(attempt::code(error), text(error.message_zh(), error.to_string()))
 }
