@@ -1,6 +1,6 @@
 // The main job on the page, with the real studio and a real browser: upload a data set, create three tasks, see one train
 // and two wait, cancel the second, see the third start, download the first one's adapter; with a reload and a restart of
-// the studio in between. With --screenshots it then takes the pictures of the README.
+// the studio in between. Then, with eight simulated GPUs, what fits and what would. With --screenshots it then takes the pictures of the README.
 //
 //   SAGE_BIN=target/debug/sage node web/e2e/story.mjs [--screenshots DIR] [--stages DIR]
 
@@ -166,6 +166,18 @@ async function story(studio, browser) {
   };
   for (const [key, value] of Object.entries(fields)) await page.page.locator(`#field-${key}`).fill(String(value));
   await page.page.locator('#field-validation_split').fill('0.1');
+
+  step('the estimate follows the form');
+  await page
+    .get('estimate-memory')
+    .getByText(/\d [KMG]iB/)
+    .waitFor();
+  assert.match(await page.get('estimate').getByTestId('verdict').getAttribute('data-verdict'), /^(fits|does_not_fit)/);
+  assert.match(await page.get('estimate-trainer').textContent(), /内置/);
+  await page.get('estimate').locator('summary').click();
+  await page.get('breakdown').getByText('模型权重').waitFor();
+  await page.get('estimate').locator('summary').click();
+
   const first = await page.submit('客服问答 A');
   const second = await page.submit('客服问答 B');
   const third = await page.submit('客服问答 C');
@@ -215,6 +227,22 @@ async function story(studio, browser) {
   step('the first completes, the third starts by itself');
   await page.sees(first.task, 'completed');
   await page.sees(third.task, 'training');
+
+  step('what was expected stands beside what was measured');
+  await page.row(first.task).getByTestId('task-link').click();
+  await page
+    .get('task-memory')
+    .locator('[data-row=peak]')
+    .getByText(/\d [KMG]iB/)
+    .waitFor();
+  await page
+    .get('task-memory')
+    .locator('[data-row=expected]')
+    .getByText(/\d [KMG]iB/)
+    .waitFor();
+  await page.shoot('memory');
+  await page.page.keyboard.press('Escape');
+  await page.get('task-drawer').waitFor({ state: 'detached' });
 
   step('restart the studio while the third trains');
   page.away = true;
@@ -270,14 +298,62 @@ async function story(studio, browser) {
   assert.ok(overflow <= 0, `the page is ${overflow} pixels too wide`);
   await page.shoot('phone');
 
+  step('the check-up answers with words');
+  await page.get('open-settings').click();
+  await page.get('doctor-run').click();
+  await page.get('doctor').locator('li').first().waitFor();
+  assert.match(await page.get('doctor').textContent(), /OK|Note|Problem/);
+
   assert.deepEqual(page.errors, [], 'the browser reported errors');
   await context.close();
+}
+
+/** A machine with eight GPUs: a line for each, and what fits them. */
+async function manyGpus(browser) {
+  step('eight simulated GPUs, a line each');
+  const studio = await Studio.inNewHome(BINARY, { SAGE_GPU_MOCK_COUNT: '8', SAGE_GPU_MOCK_MEMORY_GB: '24' });
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, locale: 'en-US' });
+  const page = new Page(await context.newPage());
+  page.page.setDefaultTimeout(30_000);
+  try {
+    await page.page.goto(await studio.start());
+    await page.get('simulated-label').waitFor();
+    assert.equal(await page.get('device').count(), 8);
+    await page
+      .get('free-for-tasks')
+      .first()
+      .getByText(/of 24\.0 GiB free for tasks/)
+      .waitFor();
+    await page.get('device').first().locator('summary').click();
+    await page.get('device').first().getByTestId('memory-legend').getByText('Free').waitFor();
+
+    step('a configuration that fits, taken from the table');
+    await page.get('open-fits').click();
+    await page.get('fits-table').waitFor();
+    await page.shoot('fits');
+    await page.get('fits-use').first().click();
+    await page.get('fits-drawer').waitFor({ state: 'detached' });
+    assert.notEqual(await page.page.locator('#new-model').inputValue(), '');
+    await page.page.locator('[data-testid=estimate] [data-verdict=fits_now]').waitFor();
+    await page.shoot('estimate');
+
+    step('one that does not fit, and one click to one that does');
+    await page.page.locator('#field-max_length').fill('1000000');
+    await page.page.locator('[data-testid=estimate] [data-verdict=does_not_fit]').first().waitFor();
+    await page.get('use-alternative').first().click();
+    await page.page.locator('.estimate-verdict [data-verdict^=fits]').waitFor();
+    assert.deepEqual(page.errors, [], 'the browser reported errors');
+  } finally {
+    await context.close();
+    await studio.clear();
+  }
 }
 
 const studio = await Studio.inNewHome(BINARY);
 const browser = await launch();
 try {
   await story(studio, browser);
+  await manyGpus(browser);
   console.log('the story holds');
   if (screenshots) await portrait(BINARY, browser, screenshots);
 } catch (error) {

@@ -11,7 +11,7 @@ import { NewTaskForm } from '../src/features/new-task/NewTaskForm';
 import { PreferencesProvider } from '../src/shared/preferences';
 import { readStored, store } from '../src/shared/storage';
 import { fakeStudio } from './fakeStudio';
-import { task, wait } from './samples';
+import { answer, task, wait } from './samples';
 
 const preset = {
   ...{ name: 'balanced', title_zh: '均衡', title_en: 'Balanced', num_epochs: 3, batch_size: 1 },
@@ -31,6 +31,8 @@ beforeEach(() => {
     'GET /api/v1/models': [],
     'GET /api/v1/presets': [preset],
     'GET /api/v1/datasets': [dataset],
+    'GET /api/v1/devices': { devices: [] },
+    'POST /api/v1/estimate': answer(),
     'POST /api/v1/tasks': { status: 201, body: task(7, 'preparing') },
   });
 });

@@ -39,11 +39,13 @@ export function MemorySection({ task }: { task: TaskView }) {
       label: t('estimate.grant'),
       text: grant !== null ? formatBytes(grant) : task.attempt ? t('memory.whole') : unknown,
     });
-    rows.push({
-      key: 'peak',
-      label: t(isFinal(task.status) ? 'memory.peak' : 'memory.peakSoFar'),
-      text: peak === null ? unknown : formatBytes(peak) + (off ? ` ${t('memory.off', { percent: off })}` : ''),
-    });
+    if (task.started_at !== null || peak !== null) {
+      rows.push({
+        key: 'peak',
+        label: t(isFinal(task.status) ? 'memory.peak' : 'memory.peakSoFar'),
+        text: peak === null ? unknown : formatBytes(peak) + (off ? ` ${t('memory.off', { percent: off })}` : ''),
+      });
+    }
     if (progress.peak_allocated_bytes !== null) {
       rows.push({ key: 'allocated', label: t('memory.allocated'), text: formatBytes(progress.peak_allocated_bytes) });
     }
@@ -64,7 +66,8 @@ export function MemorySection({ task }: { task: TaskView }) {
         {rows.map(({ key, label, text }) => (
           <div key={key} data-row={key}>
             <dt>
-              <span className={`swatch mark-${key}`} aria-hidden /> {label}
+              <span className={`swatch mark-${key}`} aria-hidden />
+              {label}
             </dt>
             <dd>{text}</dd>
           </div>
