@@ -198,7 +198,7 @@ pub struct DatasetView {
     pub path: String,
     pub filename: String,
     pub bytes: u64,
-    /// `alpaca`, `sharegpt` or `messages`; `null` if it no longer parses.
+    /// `alpaca`, `sharegpt`, `messages` or `preference`; `null` if it no longer parses.
     pub format: Option<String>,
     pub examples: Option<u64>,
     pub uploaded_at: String,

@@ -9,7 +9,7 @@ use engine::{DeviceStatus, Handle};
 use jiff::Timestamp;
 use recipes::{advice, models::HubCache};
 use store::Accounts;
-use tokio::sync::watch;
+use tokio::sync::{broadcast::error::RecvError, watch};
 
 use crate::{Options, datasets::Datasets, devices::DevicePicture, studio_api};
 
@@ -81,6 +81,15 @@ impl App {
         }
     }
 
+    /// Returns when there are readings, or will not be for some time. What is decided before depends on luck.
+    pub async fn detected(&self) {
+        let mut events = self.engine.subscribe();
+        let detected = async {
+            while self.engine.view().devices().is_none() && !matches!(events.recv().await, Err(RecvError::Closed)) {}
+        };
+        let _ = tokio::time::timeout(DETECTION, detected).await;
+    }
+
     /// Rendered once per inventory, because pages poll it.
     pub fn gpu_info(&self) -> Bytes {
         let Some(status) = self.engine.view().devices() else {
@@ -102,6 +111,9 @@ impl App {
         let _ = closing.wait_for(|closing| *closing).await;
     }
 }
+
+/// How long a submission waits for the first readings.
+const DETECTION: Duration = Duration::from_secs(5);
 
 /// How long requests under way may take to end after the shutdown signal.
 pub const PATIENCE: Duration = Duration::from_secs(3);

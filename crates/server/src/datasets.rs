@@ -301,7 +301,7 @@ fn missing(path: &Path, error: &std::io::Error) -> ApiError {
         .next("Upload the data set first and pass the path of the answer as dataset_file")
 }
 
-fn invalid(error: DatasetError) -> ApiError {
+pub fn invalid(error: DatasetError) -> ApiError {
     ApiError::bad_request(error.code, error.to_string()).zh(error.message_zh())
 }
 

@@ -1,9 +1,12 @@
 //! The devices as everybody sees them: measured, and what of it is promised.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
 use api_types::{DeviceGrantView, DeviceView, Devices, age};
-use domain::{DeviceKind, Inventory, Reading, TaskId};
+use domain::{DeviceId, DeviceKind, Inventory, Reading, TaskId};
 use engine::{DeviceStatus, Handle};
 use jiff::Timestamp;
 use recipes::advice;
@@ -27,6 +30,15 @@ impl DevicePicture {
             kept => *kept = Some((status.clone(), devices(&status, engine, now)?)),
         }
         Ok(kept.as_ref().map_or_else(detecting, |(_, devices)| devices.clone()))
+    }
+
+    /// Bytes of each device that are free by measurement, but not for further tasks. May block.
+    pub fn promised(&self, engine: &Handle) -> Result<HashMap<DeviceId, u64>> {
+        let promised = |device: DeviceView| {
+            let free = device.memory.as_ref().map_or(0, |memory| memory.free);
+            (DeviceId(device.id), free - device.free_for_tasks_bytes.unwrap_or(free).min(free))
+        };
+        Ok(self.render(engine)?.devices.into_iter().map(promised).collect())
     }
 }
 

@@ -1,14 +1,23 @@
 //! What both APIs do with a task before the engine gets it, and what they add to its answer.
 
+use std::path::Path;
+
 use api_types::AlternativeView;
 use axum::http::StatusCode;
-use domain::{Recipe, Warning};
+use domain::{Estimate, FineTune, Objective, Recipe, Warning};
 use engine::{Submission, Submitted};
-use recipes::{advice, models};
+use recipes::{
+    advice,
+    dataset::{self, DatasetReport, Format},
+    fit::{Alternative, Fit},
+    models,
+};
 
 use crate::{
     app::{App, Shared},
+    datasets,
     error::{ApiError, Result, blocking},
+    needs::{Needs, Situation},
 };
 
 /// Longest name of a task, in characters.
@@ -40,35 +49,101 @@ pub async fn submit(app: &Shared, request: Request, who: &str) -> Result<Accepte
     if time_limit == Some(0) {
         return Err(ApiError::invalid("time_limit_seconds is 0; use 1 or more, or leave it out"));
     }
-    recipes::validate(&recipe).map_err(|invalid| {
+    validate(&recipe)?;
+    let Prepared { recipe, estimate, warnings, alternatives } = match recipe {
+        Recipe::Command(_) => Prepared { recipe, estimate: None, warnings: Vec::new(), alternatives: Vec::new() },
+        Recipe::FineTune(recipe) => {
+            app.detected().await;
+            let app = app.clone();
+            blocking(move || prepare(&app, recipe, fit)).await?
+        }
+    };
+    let submission = Submission { name, recipe, time_limit, hold, warnings, estimate };
+    let submitted = app.engine.submit(submission, who).await?;
+    Ok(Accepted { submitted, alternatives })
+}
+
+pub fn validate(recipe: &Recipe) -> Result<()> {
+    recipes::validate(recipe).map_err(|invalid| {
         ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-recipe", invalid.message)
             .zh(invalid.message_zh)
             .next(format!("Correct {} and submit again", invalid.field))
-    })?;
-    let (recipe, warnings) = match recipe {
-        Recipe::Command(_) => (recipe, Vec::new()),
-        Recipe::FineTune(_) => {
-            let app = app.clone();
-            blocking(move || check_files(&app, recipe)).await?
-        }
-    };
-    let _ = fit;
-    let submission = Submission { name, recipe, time_limit, hold, warnings, estimate: None };
-    let submitted = app.engine.submit(submission, who).await?;
-    Ok(Accepted { submitted, alternatives: Vec::new() })
+    })
+}
+
+/// A recipe that is ready for the engine, and what to tell whoever submits it.
+struct Prepared {
+    recipe: Recipe,
+    estimate: Option<Estimate>,
+    warnings: Vec<Warning>,
+    alternatives: Vec<AlternativeView>,
 }
 
 /// May block.
-fn check_files(app: &App, recipe: Recipe) -> Result<(Recipe, Vec<Warning>)> {
-    let Recipe::FineTune(mut recipe) = recipe else { return Ok((recipe, Vec::new())) };
+fn prepare(app: &App, recipe: FineTune, fit: bool) -> Result<Prepared> {
+    let (asked, report) = check_files(app, recipe)?;
+    let examples = Some(report.examples);
+    let situation = Situation::now(app)?;
+    let mut needs = situation.needs(asked.clone(), examples);
+    let mut alternatives = situation.alternatives(&needs, examples);
+    let mut fitted = None;
+    if fit && needs.verdict.fit == Fit::Never {
+        if alternatives.is_empty() {
+            return Err(nothing_fits(&needs));
+        }
+        let nearest = alternatives.swap_remove(0);
+        needs = situation.needs(nearest.recipe.clone(), examples);
+        fitted = Some(changed(&nearest));
+        alternatives.clear();
+    }
+    let Needs { recipe, estimate, .. } = needs;
+    let mut warnings: Vec<Warning> = fitted.into_iter().collect();
+    warnings.extend(advice::preflight(&recipe, &situation.inventory, estimate.as_ref()));
+    warnings.extend(report.warnings.iter().cloned());
+    let alternatives = alternatives.iter().map(|found| situation.alternative(&asked, found)).collect();
+    Ok(Prepared { recipe: Recipe::FineTune(recipe), estimate, warnings, alternatives })
+}
+
+fn nothing_fits(needs: &Needs) -> ApiError {
+    let verdict = &needs.verdict;
+    let detail = format!("no configuration of this model fits: {}", verdict.en);
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "nothing-fits", detail)
+        .zh(format!("该模型没有任何配置能放入本机的 GPU：{}。请选择更小的模型，或使用更多 GPU", verdict.zh))
+        .next("Choose a smaller model or more GPUs; GET /api/v1/recommendations lists what fits")
+}
+
+fn changed(alternative: &Alternative) -> Warning {
+    let Alternative { changes_zh, changes_en, .. } = alternative;
+    Warning {
+        code: "recipe-fitted".into(),
+        zh: format!("已调整配置以适应本机的 GPU：{changes_zh}"),
+        en: format!("changed so that it fits this machine's GPUs: {changes_en}"),
+    }
+}
+
+/// The recipe with the data set's full path, and what is in that. May block.
+pub fn check_files(app: &App, recipe: FineTune) -> Result<(FineTune, std::sync::Arc<DatasetReport>)> {
     let path = app.datasets.locate(&recipe.dataset_file)?;
     let report = app.datasets.check(&path)?;
-    recipe.dataset_file = path.display().to_string();
-    models::resolve(&recipe.model_name, app.engine.home(), &app.hub_cache)
-        .map_err(|error| ApiError::bad_request(error.code(), error.to_string()).zh(error.message_zh()))?;
-    let mut warnings = advice::preflight(&recipe, &app.inventory());
-    warnings.extend(report.warnings.iter().cloned());
-    Ok((Recipe::FineTune(recipe), warnings))
+    check_objective(&path, &report, recipe.objective)?;
+    check_model(app, &recipe)?;
+    Ok((FineTune { dataset_file: path.display().to_string(), ..recipe }, report))
+}
+
+/// May block.
+pub fn check_model(app: &App, recipe: &FineTune) -> Result<()> {
+    let resolved = models::resolve(&recipe.model_name, app.engine.home(), &app.hub_cache);
+    resolved.map(drop).map_err(|error| ApiError::bad_request(error.code(), error.to_string()).zh(error.message_zh()))
+}
+
+/// Answers are learnt from conversations, preferences from pairs.
+fn check_objective(path: &Path, report: &DatasetReport, objective: Objective) -> Result<()> {
+    let wrong = match (objective, report.format == Format::Preference) {
+        (Objective::Sft, true) => dataset::read(path).err(),
+        (Objective::Dpo, false) => dataset::read_preferences(path).err(),
+        _ => None,
+    };
+    wrong.map_or(Ok(()), |error| Err(datasets::invalid(error)))
 }
 
 /// Said to whoever submits to a long queue; not kept with the task, because queues move.

@@ -863,7 +863,7 @@ export interface components {
             /** Format: int64 */
             examples?: number | null;
             filename: string;
-            /** @description `alpaca`, `sharegpt` or `messages`; `null` if it no longer parses. */
+            /** @description `alpaca`, `sharegpt`, `messages` or `preference`; `null` if it no longer parses. */
             format?: string | null;
             /** @description Pass as `dataset_file` when submitting. */
             path: string;

@@ -1,5 +1,6 @@
 use api_types::{ErrorBody, EstimateAnswer, FineTuneRequest, Recommendations};
 use axum::{Json, extract::State};
+use domain::Recipe;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -8,7 +9,7 @@ use crate::{
     app::Shared,
     error::{Result, blocking},
     extract::{self, Params},
-    needs,
+    needs, submit, view,
 };
 
 /// What a fine-tune would need
@@ -27,8 +28,23 @@ pub async fn estimate(
     State(app): State<Shared>,
     extract::Json(request): extract::Json<FineTuneRequest>,
 ) -> Result<Json<EstimateAnswer>> {
-    let recipe = recipe::fine_tune(request)?;
-    blocking(move || needs::answer(&app, recipe).map(Json)).await
+    let mut recipe = recipe::fine_tune(request)?;
+    let without_data = recipe.dataset_file.trim().is_empty();
+    if without_data {
+        recipe.dataset_file = "-".into();
+    }
+    submit::validate(&Recipe::FineTune(recipe.clone()))?;
+    app.detected().await;
+    blocking(move || {
+        if without_data {
+            submit::check_model(&app, &recipe)?;
+            return needs::answer(&app, recipe, None, Vec::new()).map(Json);
+        }
+        let (recipe, report) = submit::check_files(&app, recipe)?;
+        let warnings = report.warnings.iter().map(view::warning).collect();
+        needs::answer(&app, recipe, Some(report.examples), warnings).map(Json)
+    })
+    .await
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -51,5 +67,13 @@ pub async fn recommendations(
     State(app): State<Shared>,
     Params(params): Params<RecommendationParams>,
 ) -> Result<Json<Recommendations>> {
-    blocking(move || needs::recommend(&app, params.dataset.as_deref()).map(Json)).await
+    blocking(move || {
+        let dataset = params.dataset.as_deref().map(|file| -> Result<(String, u64)> {
+            let path = app.datasets.locate(file)?;
+            let examples = app.datasets.check(&path)?.examples;
+            Ok((path.display().to_string(), examples))
+        });
+        needs::recommend(&app, dataset.transpose()?).map(Json)
+    })
+    .await
 }

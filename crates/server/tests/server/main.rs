@@ -1,5 +1,6 @@
 //! The server with a real engine, real supervisors and real sockets.
 
+mod estimates;
 mod events;
 mod first_generation;
 mod fixture;
@@ -34,6 +35,8 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("supervise") => return runner::supervise(),
         Some("train") => return trainer::train(),
+        Some("gpu-worker") => return gpu::worker_main(),
+        Some("gpu-trial") => return gpu::trial_main(std::env::args().skip(2)),
         _ if std::env::var_os(PREPARED).is_none() => {
             let mut prepared = Command::new(std::env::current_exe().expect("this program"));
             prepared.args(std::env::args_os().skip(1)).env(PREPARED, "1");
@@ -64,6 +67,12 @@ fn main() -> ExitCode {
             bad_submissions_say_what_is_wrong,
             logs_have_ranges_and_streams,
             studio_devices_presets_models;
+        estimates:
+            what_does_not_fit_is_answered_with_what_would,
+            a_task_that_does_not_fit_is_taken_as_it_is_or_as_it_fits,
+            estimates_need_no_data_but_a_model,
+            recommendations_keep_their_promise,
+            the_doctor_says_what_it_looked_at;
         uploads:
             names_stay_in_their_folder,
             bad_data_leaves_nothing_behind,

@@ -18,6 +18,11 @@ pub fn a_task_from_submission_to_removal() {
     assert_eq!(answer.status, 201, "{}", answer.text());
     let task = answer.json();
     let id = task["task_id"].as_str().unwrap();
+    let device = studio.get("/api/v1/devices").json()["devices"][0].clone();
+    let grant = &task["attempt"]["grants"][0];
+    assert_eq!((&grant["device"], &task["attempt"]["devices"]), (&device["id"], &json!([device["id"]])));
+    assert_eq!(device["grants"], json!([{"task_id": id, "bytes": grant["bytes"]}]), "whoever holds it is told");
+    assert_eq!((&device["task_id"], &task["alternatives"]), (&json!(id), &json!([])));
     assert_eq!((&task["name"], &task["owner"]), (&json!("My first"), &json!("guest")));
     assert_eq!((&task["time_limit_seconds"], &task["trainer"]), (&json!(600), &json!("builtin")));
     let config = &task["config"];
@@ -60,7 +65,11 @@ pub fn held_tasks_wait_for_their_release() {
     let id = task["task_id"].as_str().unwrap();
     assert_eq!((&task["status"], &task["model_name"]), (&json!("pending"), &json!("/bin/true")));
     assert_eq!(studio.request("POST", &(path(id) + "/release"), &[], b"").status, 200);
-    studio.wait_for(id, "completed");
+    let task = studio.wait_for(id, "completed");
+    assert_eq!((&task["exit_code"], &task["failure"]), (&json!(null), &json!(null)));
+
+    let task = studio.wait_for(&studio.submit_command(&["/bin/sh", "-c", "exit 7"]), "failed");
+    assert_eq!((&task["exit_code"], &task["failure"]["code"]), (&json!(7), &json!("exit-code")));
 }
 
 pub fn lists_have_pages() {
@@ -180,7 +189,12 @@ pub fn studio_devices_presets_models() {
 
     let devices = studio.get("/api/v1/devices").json();
     assert_eq!((&devices["detecting"], &devices["simulated"]), (&json!(false), &json!(true)));
-    assert_eq!(devices["devices"][0]["memory"]["total"], 12u64 << 30);
+    let device = &devices["devices"][0];
+    assert_eq!(
+        (&device["memory"]["total"], &device["free_for_tasks_bytes"]),
+        (&json!(12u64 << 30), &json!(12u64 << 30))
+    );
+    assert_eq!((&device["grants"], &device["task_id"], &device["mig"]), (&json!([]), &json!(null), &json!(null)));
     assert_eq!(devices["recommendation"], studio.get("/api/system/gpu-info").json()["recommendation"]);
 
     let presets = studio.get("/api/v1/presets").json();
