@@ -224,7 +224,7 @@ fn changed(
             return None;
         }
         match change {
-            Change::Loss => changed.loss = None,
+            Change::Loss => changed.loss = Some(Loss::Fused),
             Change::Checkpointing => changed.gradient_checkpointing = true,
             Change::Bits8 => changed.load_in_8bit = true,
             Change::Bits4 => changed.load_in_4bit = true,
@@ -276,7 +276,7 @@ fn alternative(from: &FineTune, to: FineTune, estimate: &dyn Fn(&FineTune) -> Es
         say(format!("{bits} 位权重"), format!("{bits}-bit weights"));
     }
     if from.loss != to.loss {
-        say("分块计算损失".into(), "loss in chunks".into());
+        say("融合损失".into(), "fused loss".into());
     }
     if from.gradient_checkpointing != to.gradient_checkpointing {
         say("梯度检查点".into(), "gradient checkpointing".into());

@@ -44,15 +44,18 @@ pub fn estimate(shape: &ModelShape, configuration: &Configuration, rate: Option<
     }
 }
 
-/// The estimate on a card of so many bytes: near its end the allocator gives back what nothing uses.
+/// The estimate on a card of so many bytes: near its end the allocator gives back what nothing uses. One that does not
+/// fit even so stays as it is.
 pub fn within(estimate: &Estimate, card: u64) -> Estimate {
     let mut estimate = estimate.clone();
     let hard = estimate.footprint_bytes - estimate.breakdown.slack;
-    let footprint = estimate.footprint_bytes.min(card.max(hard));
-    estimate.breakdown.slack -= estimate.footprint_bytes - footprint;
-    estimate.footprint_bytes = footprint;
-    estimate.footprint_low_bytes = estimate.footprint_low_bytes.min(footprint);
-    estimate.footprint_high_bytes = estimate.footprint_high_bytes.min(card.max(footprint));
+    if hard <= card {
+        let footprint = estimate.footprint_bytes.min(card);
+        estimate.breakdown.slack = footprint - hard;
+        estimate.footprint_bytes = footprint;
+        estimate.footprint_low_bytes = estimate.footprint_low_bytes.min(footprint);
+        estimate.footprint_high_bytes = estimate.footprint_high_bytes.min(card);
+    }
     estimate
 }
 

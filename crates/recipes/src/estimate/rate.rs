@@ -6,8 +6,8 @@ use serde::Deserialize;
 use super::configuration::{Attention, Configuration, Engine};
 use super::shape::ModelShape;
 
-/// Share of a card's peak that a training reaches: the published A100 runs lie between 0.38 and 0.6.
-const UTILISATION: f64 = 0.45;
+/// Share of a card's peak that a training reaches: the published A100 runs lie between 0.38 and 0.62.
+const UTILISATION: f64 = 0.5;
 /// Seconds per layer and micro-batch that go by before the kernels of a small one are even started: forward, again
 /// and backward, with adapters. From the published runs at 256 tokens.
 const LAUNCH: f64 = 2e-3;
