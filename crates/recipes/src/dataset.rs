@@ -122,7 +122,10 @@ pub fn read(path: &Path) -> Result<Vec<Conversation>, DatasetError> {
 pub fn parse(reader: impl BufRead) -> Result<Vec<Conversation>, DatasetError> {
     let mut conversations = Vec::new();
     for_each(reader, |line, example| match example {
-        Example::Conversation(conversation) => Ok(conversations.push(conversation)),
+        Example::Conversation(conversation) => {
+            conversations.push(conversation);
+            Ok(())
+        }
         Example::Preference(_) => Err(DatasetError::new(
             line,
             "preference-data",
@@ -139,7 +142,10 @@ pub fn parse(reader: impl BufRead) -> Result<Vec<Conversation>, DatasetError> {
 pub fn read_preferences(path: &Path) -> Result<Vec<Preference>, DatasetError> {
     let mut preferences = Vec::new();
     for_each(open(path)?.0, |line, example| match example {
-        Example::Preference(preference) => Ok(preferences.push(preference)),
+        Example::Preference(preference) => {
+            preferences.push(preference);
+            Ok(())
+        }
         Example::Conversation(_) => Err(DatasetError::new(
             line,
             "no-preference",
@@ -156,7 +162,10 @@ pub fn read_preferences(path: &Path) -> Result<Vec<Preference>, DatasetError> {
 pub fn check(path: &Path) -> Result<DatasetReport, DatasetError> {
     let (reader, bytes) = open(path)?;
     let mut findings = Findings::default();
-    let format = for_each(reader, |_, example| Ok(findings.add(&example)))?;
+    let format = for_each(reader, |_, example| {
+        findings.add(&example);
+        Ok(())
+    })?;
     let warnings = findings.warnings();
     Ok(DatasetReport { format, examples: findings.examples, bytes, preview: findings.preview, warnings })
 }

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
@@ -16,6 +16,7 @@ const PYTHON: &str = ">=3.11,<3.15";
 /// What the package imports; loading it takes some seconds and leaves the byte code behind.
 const IMPORTS: &str = "import torch, transformers, peft, accelerate, bitsandbytes, safetensors";
 const REMEMBERED_LINES: usize = 20;
+const PAUSE: Duration = Duration::from_millis(50);
 
 pub fn install(
     options: &PeftOptions,
@@ -127,16 +128,16 @@ impl Installer<'_> {
 
     /// Runs a program to its end, following what it says.
     fn run(&mut self, command: &mut Command) -> Result<(), Failed> {
-        let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let program = Path::new(command.get_program()).to_owned();
-        let mut child = spawned.map_err(|source| Failed::Error(PeftError::Uv { uv: program, source }))?;
+        let mut child = spawn(command).map_err(|source| Failed::Error(PeftError::Uv { uv: program, source }))?;
         let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
         let (lines, said) = mpsc::channel();
         std::thread::spawn(move || stderr.split(b'\n').map_while(Result::ok).try_for_each(|line| lines.send(line)));
         let mut last = VecDeque::new();
         let mut downloads = Downloads::default();
         loop {
-            match said.recv_timeout(Duration::from_millis(100)) {
+            match said.recv_timeout(PAUSE) {
                 Ok(line) => {
                     let line = String::from_utf8_lossy(&line).trim_end().to_owned();
                     if downloads.line(&line) {
@@ -194,6 +195,17 @@ impl Installer<'_> {
         }
         PeftError::Install { reason: reason(&lines) }
     }
+}
+
+/// A program that was just written may still be open for writing in a child that another thread is about to start.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    for _ in 0..50 {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::sleep(PAUSE),
+            result => return result,
+        }
+    }
+    command.spawn()
 }
 
 /// The line that says most: the deepest cause that uv names, else its last words.

@@ -2,7 +2,7 @@ use std::fs;
 use std::io::{BufReader, Read};
 use std::path::PathBuf;
 
-use recipes::dataset::{self, Conversation, DatasetError, Format, Role, Turn};
+use recipes::dataset::{self, Conversation, DatasetError, Format, Preference, Role, Turn};
 
 fn conversation(turns: &[(Role, &str)]) -> Conversation {
     Conversation { turns: turns.iter().map(|(role, text)| Turn { role: *role, content: text.to_string() }).collect() }
@@ -220,4 +220,47 @@ fn files_that_cannot_be_read_say_why() {
     let folder = file("x.json", "").parent().unwrap().join("folder.json");
     fs::create_dir_all(&folder).unwrap();
     assert_eq!(dataset::read(&folder).unwrap_err().code, "unreadable");
+}
+
+#[test]
+fn preferences_are_read_in_their_usual_forms() {
+    let turn = |role, content: &str| Turn { role, content: content.into() };
+    let expected = |prompt: Vec<Turn>| Preference { prompt, chosen: "4".into(), rejected: "5".into() };
+    let plain = expected(vec![turn(Role::User, "2+2?")]);
+    let answers =
+        r#""chosen": [{"role": "assistant", "content": "4"}], "rejected": [{"role": "assistant", "content": "5"}]"#;
+    let whole = |answer: &str| {
+        format!(r#"[{{"role": "user", "content": "2+2?"}}, {{"role": "assistant", "content": "{answer}"}}]"#)
+    };
+    let forms = [
+        r#"{"prompt": "2+2?", "chosen": "4", "rejected": "5"}"#.into(),
+        r#"{"instruction": "2+2?", "input": "", "chosen": "4", "rejected": "5"}"#.into(),
+        format!(r#"{{"prompt": [{{"role": "user", "content": "2+2?"}}], {answers}}}"#),
+        format!(r#"{{"chosen": {}, "rejected": {}}}"#, whole("4"), whole("5")),
+        r#"{"conversations": [{"from": "human", "value": "2+2?"}], "chosen": {"from": "gpt", "value": "4"}, "rejected": {"from": "gpt", "value": "5"}}"#.into(),
+    ];
+    for form in forms {
+        let path = file("preferences.jsonl", &form);
+        assert_eq!(dataset::read_preferences(&path).unwrap(), std::slice::from_ref(&plain), "{form}");
+        let report = dataset::check(&path).unwrap();
+        assert_eq!((report.format, report.preview[0].clone()), (Format::Preference, ("2+2?".into(), "4".into())));
+        assert_eq!(dataset::read(&path).unwrap_err().code, "preference-data");
+    }
+    let with_system = r#"{"system": "Be brief.", "prompt": "2+2?", "chosen": "4", "rejected": "5"}"#;
+    let read = dataset::read_preferences(&file("preferences.jsonl", with_system)).unwrap();
+    assert_eq!(read, [expected(vec![turn(Role::System, "Be brief."), turn(Role::User, "2+2?")])]);
+
+    let refused = |text: &str| {
+        let error = dataset::read_preferences(&file("preferences.jsonl", text)).unwrap_err();
+        assert_eq!(error.line, Some(1));
+        error.code
+    };
+    assert_eq!(refused(r#"{"chosen": "4", "rejected": "5"}"#), "no-prompt");
+    assert_eq!(refused(&format!(r#"{{"chosen": {}, "rejected": "5"}}"#, whole("4"))), "no-prompt");
+    assert_eq!(
+        refused(r#"{"prompt": "2+2?", "chosen": "4", "rejected": [{"role": "user", "content": "5"}]}"#),
+        "no-answer"
+    );
+    assert_eq!(refused(r#"{"prompt": "2+2?", "chosen": "4", "rejected": 5}"#), "wrong-type");
+    assert_eq!(refused(r#"{"instruction": "2+2?", "output": "4"}"#), "no-preference");
 }

@@ -7,4 +7,5 @@ mod estimate;
 mod fit;
 mod hub;
 mod models;
+mod peft;
 mod support;
