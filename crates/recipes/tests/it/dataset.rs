@@ -226,7 +226,7 @@ fn files_that_cannot_be_read_say_why() {
 fn preferences_are_read_in_their_usual_forms() {
     let turn = |role, content: &str| Turn { role, content: content.into() };
     let expected = |prompt: Vec<Turn>| Preference { prompt, chosen: "4".into(), rejected: "5".into() };
-    let plain = expected(vec![turn(Role::User, "2+2?")]);
+    let plain = expected(vec![turn(User, "2+2?")]);
     let answers =
         r#""chosen": [{"role": "assistant", "content": "4"}], "rejected": [{"role": "assistant", "content": "5"}]"#;
     let whole = |answer: &str| {
@@ -248,7 +248,7 @@ fn preferences_are_read_in_their_usual_forms() {
     }
     let with_system = r#"{"system": "Be brief.", "prompt": "2+2?", "chosen": "4", "rejected": "5"}"#;
     let read = dataset::read_preferences(&file("preferences.jsonl", with_system)).unwrap();
-    assert_eq!(read, [expected(vec![turn(Role::System, "Be brief."), turn(Role::User, "2+2?")])]);
+    assert_eq!(read, [expected(vec![turn(System, "Be brief."), turn(User, "2+2?")])]);
 
     let refused = |text: &str| {
         let error = dataset::read_preferences(&file("preferences.jsonl", text)).unwrap_err();
