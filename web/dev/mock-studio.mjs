@@ -496,7 +496,7 @@ if (MACHINE === 'h100') {
     if (index === 0)
       task.view.warnings.push({
         code: 'foreign-use',
-        zh: '⚠️ 其他程序占用了预留给任务的显存：GPU 7 还差 1.2 GiB（python3，pid 41377，占用 9.0 GiB）。训练可能因显存不足而中断',
+        zh: '其他程序占用了预留给任务的显存：GPU 7 还差 1.2 GiB（python3，pid 41377，占用 9.0 GiB）。训练可能因显存不足而中断',
         en: 'another program has taken memory promised to this task: GPU 7 is 1.2 GiB short (python3, pid 41377, holds 9.0 GiB). The training may run out of memory',
       });
   }

@@ -1,6 +1,7 @@
 // The main job on the page, with the real studio and a real browser: upload a data set, create three tasks, see one train
 // and two wait, cancel the second, see the third start, download the first one's adapter; with a reload and a restart of
-// the studio in between. Then, with eight simulated GPUs, what fits and what would. With --screenshots it then takes the pictures of the README.
+// the studio in between. Then, with eight simulated GPUs, what fits and what would. With --screenshots it then takes the
+// pictures of the README.
 //
 //   SAGE_BIN=target/debug/sage node web/e2e/story.mjs [--screenshots DIR] [--stages DIR]
 

@@ -172,8 +172,11 @@ export function NewTaskForm() {
           { value: 'advanced', label: t('form.advanced') },
         ]}
       />
-      {draft.advanced && <AdvancedFields preset={preset} />}
-      <EstimatePanel />
+      {/* Together: the estimate stays in sight beside the fields that it depends on, and covers no others. */}
+      <div className="form-live">
+        {draft.advanced && <AdvancedFields preset={preset} />}
+        <EstimatePanel />
+      </div>
       <div className="form-end">
         <Button
           type="primary"

@@ -1,3 +1,4 @@
+import { WarningOutlined } from '@ant-design/icons';
 import { Progress, Tooltip } from 'antd';
 import { useTranslation } from 'react-i18next';
 import type { TaskView } from '../../api/types';
@@ -36,9 +37,15 @@ export function TaskName({ task }: { task: TaskView }) {
 /** The tag, and under it in short why the task waits or what went wrong. */
 export function TaskState({ task }: { task: TaskView }) {
   const pick = useBilingual();
+  const foreign = isRunning(task.status) && task.warnings.find(({ code }) => code === 'foreign-use');
   return (
     <>
       <StatusTag task={task} />
+      {foreign && (
+        <span className="cell-under cell-lines cell-warning" data-testid="foreign-use" title={pick(foreign)}>
+          <WarningOutlined aria-hidden /> {pick(foreign)}
+        </span>
+      )}
       {task.wait && (
         <span className="cell-under cell-lines" data-testid="wait-reason" title={pick(task.wait)}>
           {pick(task.wait)}
