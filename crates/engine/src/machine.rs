@@ -6,9 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{
-    Attempt, Demand, DeviceId, Failure, Grant, Inventory, StateKind, Task, TaskId, TaskState, WaitCause, WaitReason,
-};
+use domain::{Attempt, Demand, Failure, Grant, Inventory, StateKind, Task, TaskId, TaskState, WaitCause, WaitReason};
 use jiff::Timestamp;
 use scheduler::Waiting;
 use store::{Change, Reader, TaskRecord, Transition, Writer};
@@ -324,11 +322,7 @@ impl Machine {
             self.outbox.publish(Event::Queue(self.outbox.view.waits()));
         }
         let Some(inventory) = &self.inventory else { return };
-        let holders: Vec<(DeviceId, TaskId)> = self
-            .running
-            .iter()
-            .flat_map(|(task, running)| running.attempt.grant.devices.iter().map(|grant| (grant.device.clone(), *task)))
-            .collect();
+        let holders = devices::holders(Some(inventory), &self.running, &self.outbox.view);
         let status = DeviceStatus { inventory: inventory.clone(), holders };
         if self.outbox.view.devices().is_none_or(|current| *current != status) {
             let status = self.outbox.view.set_devices(status);

@@ -3,7 +3,7 @@ use std::{
     sync::{Arc, RwLock},
 };
 
-use domain::{DeviceId, Inventory, Progress, Task, TaskId, TaskState, WaitReason};
+use domain::{DeviceGrant, DeviceId, Inventory, Progress, Reading, Task, TaskId, TaskState, WaitReason};
 use store::StoredTask;
 
 /// Lines of a task's log that travel with it.
@@ -25,11 +25,25 @@ pub struct Waits {
     pub long: bool,
 }
 
-/// The last readings and who holds what.
+/// The last readings, and what running attempts were promised of the devices.
 #[derive(Debug, PartialEq)]
 pub struct DeviceStatus {
     pub inventory: Arc<Inventory>,
-    pub holders: Vec<(DeviceId, TaskId)>,
+    pub holders: Vec<scheduler::Running>,
+}
+
+impl DeviceStatus {
+    /// Grants on this device, the oldest task first.
+    pub fn grants(&self, device: &DeviceId) -> impl Iterator<Item = (TaskId, &DeviceGrant)> {
+        let grants =
+            self.holders.iter().flat_map(|holder| holder.grant.devices.iter().map(|grant| (holder.task, grant)));
+        grants.filter(move |(_, grant)| grant.device == *device)
+    }
+
+    /// Bytes that are free by measurement and promised to nobody; `None` where nothing may be placed.
+    pub fn free(&self, reading: &Reading) -> Option<u64> {
+        (reading.is_usable() && reading.memory.is_some()).then(|| scheduler::free(reading, &self.holders))
+    }
 }
 
 /// A task as it stands: the durable part, and what its attempt reported since.

@@ -152,6 +152,13 @@ fn reading_size(reading: &Reading) -> f64 {
     reading.memory.map_or(0, |memory| memory.allocatable()) as f64
 }
 
+/// See [`crate::free`].
+pub fn free(reading: &Reading, running: &[Running]) -> u64 {
+    let account = Account::new(reading, running);
+    let whole = |promise: &Promise| promise.granted.is_none() || !account.is_shared();
+    if account.promises.iter().any(whole) { 0 } else { account.free() }
+}
+
 /// See [`crate::shortfall`].
 pub fn shortfall(reading: &Reading, running: &[Running]) -> Option<(u64, Vec<MemoryHolder>)> {
     let account = Account::new(reading, running);

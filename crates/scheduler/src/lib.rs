@@ -101,3 +101,8 @@ pub fn plan(policy: &Policy, inventory: Option<&Inventory>, queue: Queue<'_>) ->
 pub fn shortfall(reading: &Reading, running: &[Running]) -> Option<(u64, Vec<MemoryHolder>)> {
     ledger::shortfall(reading, running)
 }
+
+/// Bytes of a device that are free by measurement and not promised to any of these.
+pub fn free(reading: &Reading, running: &[Running]) -> u64 {
+    ledger::free(reading, running)
+}

@@ -11,7 +11,7 @@ use recipes::{advice, models::HubCache};
 use store::Accounts;
 use tokio::sync::{broadcast::error::RecvError, watch};
 
-use crate::{Options, datasets::Datasets, devices::DevicePicture, studio_api};
+use crate::{Options, datasets::Datasets, studio_api};
 
 /// What every handler can reach.
 pub struct App {
@@ -19,7 +19,6 @@ pub struct App {
     pub accounts: Arc<Accounts>,
     pub options: Options,
     pub datasets: Arc<Datasets>,
-    pub devices: DevicePicture,
     pub hub_cache: HubCache,
     pub openapi: Bytes,
     /// Turns true when the server is to end; live streams end then.
@@ -56,7 +55,6 @@ impl App {
             accounts: Arc::new(accounts),
             options,
             datasets,
-            devices: DevicePicture::default(),
             hub_cache: HubCache::from_env(),
             openapi,
             closing,

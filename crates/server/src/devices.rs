@@ -1,45 +1,20 @@
 //! The devices as everybody sees them: measured, and what of it is promised.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-};
-
 use api_types::{DeviceGrantView, DeviceView, Devices, age};
-use domain::{DeviceId, DeviceKind, Inventory, Reading, TaskId};
-use engine::{DeviceStatus, Handle};
+use domain::{DeviceId, DeviceKind, Reading};
+use engine::DeviceStatus;
 use jiff::Timestamp;
 use recipes::advice;
 
-use crate::error::Result;
-
-/// Rendered once for each change, however many pages are open.
-#[derive(Default)]
-pub struct DevicePicture {
-    kept: Mutex<Option<(Arc<DeviceStatus>, Devices)>>,
+/// `None` while detection has not answered yet.
+pub fn view(status: Option<&DeviceStatus>) -> Devices {
+    status.map_or_else(detecting, |status| devices(status, Timestamp::now()))
 }
 
-impl DevicePicture {
-    /// May block.
-    pub fn render(&self, engine: &Handle) -> Result<Devices> {
-        let Some(status) = engine.view().devices() else { return Ok(detecting()) };
-        let now = Timestamp::now();
-        let mut kept = self.kept.lock().expect("rendering does not panic");
-        match &mut *kept {
-            Some((of, devices)) if Arc::ptr_eq(of, &status) => grow_older(devices, &status.inventory, now),
-            kept => *kept = Some((status.clone(), devices(&status, engine, now)?)),
-        }
-        Ok(kept.as_ref().map_or_else(detecting, |(_, devices)| devices.clone()))
-    }
-
-    /// Bytes of each device that are free by measurement, but not for further tasks. May block.
-    pub fn promised(&self, engine: &Handle) -> Result<HashMap<DeviceId, u64>> {
-        let promised = |device: DeviceView| {
-            let free = device.memory.as_ref().map_or(0, |memory| memory.free);
-            (DeviceId(device.id), free - device.free_for_tasks_bytes.unwrap_or(free).min(free))
-        };
-        Ok(self.render(engine)?.devices.into_iter().map(promised).collect())
-    }
+/// Bytes of a device that are free by measurement, but not for further tasks.
+pub fn promised(status: &DeviceStatus, device: &DeviceId) -> u64 {
+    let promised = |reading: &Reading| Some(reading.memory?.free - status.free(reading)?);
+    status.inventory.get(device).and_then(promised).unwrap_or(0)
 }
 
 fn detecting() -> Devices {
@@ -53,50 +28,26 @@ fn detecting() -> Devices {
     }
 }
 
-fn grow_older(devices: &mut Devices, inventory: &Inventory, now: Timestamp) {
-    devices.age_seconds = age(inventory.taken_at, now);
-    for (device, reading) in devices.devices.iter_mut().zip(&inventory.devices) {
-        device.age_seconds = age(reading.taken_at, now);
-    }
-}
-
-fn devices(status: &DeviceStatus, engine: &Handle, now: Timestamp) -> Result<Devices> {
-    let DeviceStatus { inventory, holders } = status;
-    let mut devices = Vec::new();
-    for reading in &inventory.devices {
-        let mut device = DeviceView::new(reading, now);
-        for (_, task) in holders.iter().filter(|(held, _)| *held == reading.device.id) {
-            promise(&mut device, reading, *task, engine)?;
-        }
-        device.task_id = device.grants.first().map(|grant| grant.task_id.clone());
-        devices.push(device);
-    }
-    Ok(Devices {
+fn devices(status: &DeviceStatus, now: Timestamp) -> Devices {
+    let inventory = &status.inventory;
+    Devices {
         detecting: false,
         age_seconds: age(inventory.taken_at, now),
-        devices,
+        devices: inventory.devices.iter().map(|reading| device(status, reading, now)).collect(),
         simulated: inventory.devices.iter().any(|reading| reading.device.kind == DeviceKind::Simulated),
         recommendation: advice::gpu_info(inventory).recommendation,
         findings: inventory.findings.iter().map(Into::into).collect(),
-    })
+    }
 }
 
-/// Books what the task was promised, and takes what it does not use yet from what is free for others.
-fn promise(device: &mut DeviceView, reading: &Reading, task: TaskId, engine: &Handle) -> Result<()> {
-    // Gone since: it holds nothing any more.
-    let Some(snapshot) = engine.task(task)? else { return Ok(()) };
-    let grant = snapshot
-        .task
-        .state
-        .attempt()
-        .and_then(|attempt| attempt.grant.devices.iter().find(|granted| granted.device == reading.device.id));
-    let bytes = grant.and_then(|granted| granted.bytes);
-    let own = reading.processes.iter().filter(|process| process.task == Some(task));
-    let used = own.filter_map(|process| process.bytes).sum::<u64>().max(snapshot.progress.device_bytes.unwrap_or(0));
-    device.free_for_tasks_bytes = device.free_for_tasks_bytes.map(|free| match bytes {
-        Some(granted) => free.saturating_sub(granted.saturating_sub(used)),
-        None => 0,
-    });
-    device.grants.push(DeviceGrantView { task_id: task.to_string(), bytes });
-    Ok(())
+fn device(status: &DeviceStatus, reading: &Reading, now: Timestamp) -> DeviceView {
+    let grants = status.grants(&reading.device.id);
+    let grants: Vec<DeviceGrantView> =
+        grants.map(|(task, grant)| DeviceGrantView { task_id: task.to_string(), bytes: grant.bytes }).collect();
+    DeviceView {
+        free_for_tasks_bytes: status.free(reading),
+        task_id: grants.first().map(|grant| grant.task_id.clone()),
+        grants,
+        ..DeviceView::new(reading, now)
+    }
 }

@@ -1,9 +1,10 @@
 //! What a fine-tune needs, whether that fits this machine, and what would.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use api_types::{AlternativeView, EstimateAnswer, Message, Recommendations, TrainerChoice, VerdictView};
 use domain::{DeviceId, Estimate, FineTune, Inventory, Measurement};
+use engine::DeviceStatus;
 use recipes::{
     choose::{self, Choice},
     estimate::{Context, ModelShape},
@@ -12,6 +13,7 @@ use recipes::{
 
 use crate::{
     app::App,
+    devices,
     error::Result,
     v1::recipe::{patch, request},
 };
@@ -23,8 +25,8 @@ const MEASUREMENTS: u32 = 500;
 pub struct Situation<'a> {
     app: &'a App,
     pub inventory: Arc<Inventory>,
-    /// Bytes of each device that are free by measurement, but promised to tasks that have not used them yet.
-    promised: HashMap<DeviceId, u64>,
+    /// `None` while detection has not answered yet.
+    devices: Option<Arc<DeviceStatus>>,
     measurements: Vec<Measurement>,
 }
 
@@ -40,10 +42,11 @@ pub struct Needs {
 impl<'a> Situation<'a> {
     /// May block.
     pub fn now(app: &'a App) -> Result<Situation<'a>> {
+        let devices = app.engine.view().devices();
         Ok(Situation {
             app,
-            inventory: app.inventory(),
-            promised: app.devices.promised(&app.engine)?,
+            inventory: devices.as_ref().map_or_else(|| app.inventory(), |status| status.inventory.clone()),
+            devices,
             measurements: app.engine.reader().measurements(MEASUREMENTS)?,
         })
     }
@@ -104,7 +107,7 @@ impl<'a> Situation<'a> {
     }
 
     fn promised(&self, device: &DeviceId) -> u64 {
-        self.promised.get(device).copied().unwrap_or(0)
+        self.devices.as_ref().map_or(0, |status| devices::promised(status, device))
     }
 
     /// Bytes that each of so many devices can give at most; 0 where there are fewer.

@@ -3,6 +3,7 @@ use axum::{Json, extract::State};
 
 use crate::{
     app::Shared,
+    devices,
     error::{Result, blocking},
 };
 
@@ -11,8 +12,8 @@ use crate::{
     (status = 200, body = Devices),
     (status = 401, body = ErrorBody),
 ))]
-pub async fn devices(State(app): State<Shared>) -> Result<Json<Devices>> {
-    blocking(move || app.devices.render(&app.engine).map(Json)).await
+pub async fn devices(State(app): State<Shared>) -> Json<Devices> {
+    Json(devices::view(app.engine.view().devices().as_deref()))
 }
 
 /// Look for what keeps GPUs from being used

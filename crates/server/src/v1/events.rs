@@ -15,6 +15,7 @@ use utoipa::IntoParams;
 
 use crate::{
     app::Shared,
+    devices,
     error::{ApiError, Result, blocking},
     extract::Params,
     sse::{self, Gone, Sent, Sink},
@@ -123,7 +124,7 @@ impl Stream {
         }
         let engine_view = self.app.engine.view();
         sink.send("queue", None, &view::queue(&engine_view.waits())).await?;
-        self.tell_devices(&sink).await?;
+        sink.send("devices", None, &devices::view(engine_view.devices().as_deref())).await?;
         loop {
             match self.live.recv().await {
                 Ok(event) => self.forward(event, &sink).await?,
@@ -158,15 +159,8 @@ impl Stream {
                 sink.send("progress", None, &event).await
             }
             Event::Queue(waits) => sink.send("queue", None, &view::queue(&waits)).await,
-            Event::Devices(_) => self.tell_devices(sink).await,
+            Event::Devices(status) => sink.send("devices", None, &devices::view(Some(&status))).await,
         }
-    }
-
-    /// As they are now, which may be newer than the event that asks for it.
-    async fn tell_devices(&self, sink: &Sink) -> Sent {
-        let app = self.app.clone();
-        let devices = blocking(move || app.devices.render(&app.engine)).await.map_err(|_| Gone)?;
-        sink.send("devices", None, &devices).await
     }
 
     fn is_new(&mut self, seq: u64) -> bool {
