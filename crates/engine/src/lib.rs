@@ -62,7 +62,9 @@ pub fn start(options: Options) -> Result<Handle, EngineError> {
     let detection = {
         let outbox = outbox.clone();
         let report = move |inventory| outbox.send(message::Message::Inventory(Arc::new(inventory)));
-        detection::Detection::start(&options.sage, options.gpu.clone(), report).expect("a thread can be spawned")
+        // Processes of this home's tasks are ours, all others foreign.
+        let gpus = gpu::Options { home: Some(options.home.root().to_owned()), ..options.gpu.clone() };
+        detection::Detection::start(&options.sage, gpus, report).expect("a thread can be spawned")
     };
     let runtime = tokio::runtime::Handle::current();
     let machine = machine::Machine::load(&options, writer, reader.clone(), outbox.clone(), detection.clone(), runtime)?;

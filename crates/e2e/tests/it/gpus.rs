@@ -98,7 +98,15 @@ impl Machine {
     }
 }
 
+/// A process that lives as long as this.
 struct Foreign(Child);
+
+impl Foreign {
+    /// Holds nothing; the state says what it does on a GPU.
+    fn idle() -> Foreign {
+        Foreign(Command::new("sleep").arg("1000").spawn().unwrap())
+    }
+}
 
 impl Foreign {
     fn pid(&self) -> u32 {
@@ -162,13 +170,15 @@ fn who_comes_between_check_and_start_is_named_and_the_task_waits_instead_of_dyin
     let machine = Machine::new("1xH100");
     let client = machine.client();
     let gpu = machine.uuid(0);
+    let foreign = Foreign::idle();
+    let named = format!("sleep, pid {}", foreign.pid());
     machine.gpus.update(|state| {
-        let process = ExternalProcess::compute(4711, "vllm", 61 * GIB);
+        let process = ExternalProcess::compute(foreign.pid(), "sleep", 61 * GIB);
         state.cuda.external_on_init = Some(Arrival { gpu, process });
     });
     let task = machine.submit(&machine.holds(30, 30, "go"));
     let wait = wait_until(&client, &task, "to be back in the queue", |task| {
-        task.wait.as_ref().is_some_and(|wait| wait.en.contains("vllm, pid 4711"))
+        task.wait.as_ref().is_some_and(|wait| wait.en.contains(&named))
     });
     let wait = wait.wait.unwrap();
     assert!(["trial_failed", "device_memory"].contains(&wait.code.as_str()), "{wait:?}");
@@ -192,12 +202,14 @@ fn a_program_that_grows_into_a_promise_is_warned_of() {
     wait_for("its memory to show", PATIENCE, || {
         machine.device(0).processes.iter().any(|process| process.task_id.is_some()).then_some(())
     });
-    machine.gpus.update(|state| state.gpus[0].processes.push(ExternalProcess::compute(4242, "vllm", 61_000_000_000)));
+    let foreign = Foreign::idle();
+    let process = ExternalProcess::compute(foreign.pid(), "sleep", 61_000_000_000);
+    machine.gpus.update(|state| state.gpus[0].processes.push(process));
     let warned = wait_until(&client, &task, "to be warned", |task| !task.warnings.is_empty());
     let [warning] = &warned.warnings[..] else { panic!("{warned:#?}") };
     assert_eq!(warning.code, "foreign-use");
-    assert!(warning.en.contains("vllm, pid 4242, holds 56.8 GiB"), "{}", warning.en);
-    assert!(warning.zh.contains("vllm"), "{}", warning.zh);
+    assert!(warning.en.contains(&format!("sleep, pid {}, holds 56.8 GiB", foreign.pid())), "{}", warning.en);
+    assert!(warning.zh.contains("sleep"), "{}", warning.zh);
     machine.release("go");
     wait_status(&client, &task, "completed");
 }
@@ -208,7 +220,8 @@ fn a_lost_gpu_ends_its_task_with_that_reason_and_serves_again_when_it_is_back() 
     let client = machine.client();
     let task = machine.submit(&machine.holds(4, 4, "never"));
     wait_status(&client, &task, "training");
-    let next = machine.submit(&machine.holds(4, 1, "next"));
+    let neighbour = machine.submit(&machine.holds(4, 1, "never"));
+    wait_status(&client, &neighbour, "training");
     machine.gpus.update(|state| {
         state.gpus[0].xids.push(79);
         state.gpus[0].lost = true;
@@ -217,8 +230,7 @@ fn a_lost_gpu_ends_its_task_with_that_reason_and_serves_again_when_it_is_back() 
     assert_eq!(failure.code, "device-lost");
     assert!(failure.en.contains("GPU 0 (NVIDIA GeForce RTX 3060)"), "{}", failure.en);
     assert!(failure.en.contains("fell off the bus"), "{}", failure.en);
-    // The neighbour on the same card ends with it; a newcomer waits for a device.
-    wait_status(&client, &next, "failed");
+    assert_eq!(wait_status(&client, &neighbour, "failed").failure.unwrap().code, "device-lost");
     let waiting = machine.submit(&machine.holds(4, 1, "next"));
     assert!(machine.waits(&waiting, "no_usable_device").contains("fell off the bus"));
 
@@ -233,7 +245,7 @@ fn a_lost_gpu_ends_its_task_with_that_reason_and_serves_again_when_it_is_back() 
 
 #[test]
 fn a_hung_driver_costs_one_stale_reading_and_nothing_else() {
-    let machine = Machine::new("2xA100");
+    let machine = Machine::new("2xA100-80");
     let client = machine.client();
     machine.gpus.update(|state| state.gpus[1].hang_seconds = 30.0);
     let sentence = machine.unusable(1, "gpu-not-answering");

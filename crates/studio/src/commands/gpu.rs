@@ -1,9 +1,9 @@
 use std::process::ExitCode;
 
-use api_types::{DeviceView, Devices, MemoryView, Message, ProcessView};
+use api_types::{DeviceView, Devices, Message, ProcessView};
 use clap::Args;
 use client::{Client, ClientError};
-use domain::{DeviceKind, DeviceState, Home, Inventory, Reading};
+use domain::{DeviceKind, Home, Inventory};
 
 use crate::{
     error::{CliError, Result},
@@ -42,49 +42,13 @@ fn detect() -> Result<Devices> {
         detecting: false,
         age_seconds: 0.0,
         simulated: devices.iter().any(|reading| reading.device.kind == DeviceKind::Simulated),
-        devices: devices.into_iter().map(view).collect(),
+        devices: devices.iter().map(|reading| DeviceView::new(reading, jiff::Timestamp::now())).collect(),
         recommendation,
         findings: findings
             .into_iter()
             .map(|finding| Message { code: finding.code, zh: finding.zh, en: finding.en })
             .collect(),
     })
-}
-
-fn view(reading: Reading) -> DeviceView {
-    let Reading { device, state, memory, utilisation, temperature, power, processes } = reading;
-    let process = |process: domain::ProcessUse| ProcessView {
-        pid: process.pid,
-        name: process.name,
-        user: process.user,
-        bytes: process.bytes,
-    };
-    DeviceView {
-        id: device.id.0,
-        kind: match device.kind {
-            DeviceKind::Nvidia => "nvidia",
-            DeviceKind::Simulated => "simulated",
-            DeviceKind::Cpu => "cpu",
-        }
-        .into(),
-        index: device.index,
-        name: device.name,
-        memory: memory.map(|memory| MemoryView {
-            total: memory.total,
-            reserved: memory.reserved,
-            used: memory.used,
-            free: memory.free,
-        }),
-        utilisation_percent: utilisation,
-        temperature_celsius: temperature,
-        power_watts: power,
-        processes: processes.into_iter().map(process).collect(),
-        unusable: match state {
-            DeviceState::Usable => None,
-            DeviceState::Unusable { code, zh, en } => Some(Message { code, zh, en }),
-        },
-        task_id: None,
-    }
 }
 
 fn print(devices: &Devices) -> Result<()> {
@@ -112,7 +76,7 @@ fn print(devices: &Devices) -> Result<()> {
     table.print()?;
     let mut lines = String::new();
     for device in &devices.devices {
-        for ProcessView { pid, name, user, bytes } in &device.processes {
+        for ProcessView { pid, name, user, bytes, .. } in &device.processes {
             let name = name.as_deref().unwrap_or("?");
             let user = user.as_deref().unwrap_or("?");
             let held = or_dash(bytes.map(output::bytes));

@@ -102,6 +102,7 @@ fn settings(config: &Config) -> engine::Settings {
         queue_warning: config.queue.warn_above,
         grace: config.tasks.grace,
         log_cap: config.tasks.log_cap_mb << 20,
+        ..engine::Settings::default()
     }
 }
 

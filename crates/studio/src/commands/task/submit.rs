@@ -190,6 +190,7 @@ fn fine_tune(submit: Submit) -> Result<FineTuneRequest> {
         seed: submit.seed,
         validation_split: submit.validation_split,
         checkpoint_every_steps: submit.checkpoint_every_steps,
+        ..FineTuneRequest::default()
     })
 }
 
@@ -222,5 +223,5 @@ fn command_task(submit: Submit) -> Result<CommandRequest> {
         env.insert(key.to_owned(), value.to_owned());
     }
     let cwd = std::env::current_dir().map_err(|error| CliError::file(Path::new("."), &error))?;
-    Ok(CommandRequest { argv: submit.command, cwd: cwd.to_string_lossy().into_owned(), env })
+    Ok(CommandRequest { argv: submit.command, cwd: cwd.to_string_lossy().into_owned(), env, ..CommandRequest::default() })
 }
