@@ -1,7 +1,8 @@
 //! How a model is trained, as far as memory and time depend on it.
 
-use domain::{FineTune, Loss, Method, Objective, Parallelism, TrainerKind};
+use domain::{Device, DeviceKind, FineTune, Loss, Method, Objective, Parallelism, TrainerKind};
 
+use super::rate::Rate;
 use super::shape::Projection;
 
 /// Everything about a training but the model.
@@ -32,6 +33,9 @@ pub struct Configuration {
     /// Micro-batches per optimizer step.
     pub accumulation: u64,
     pub upcast: Upcast,
+    /// Weights, gradients and activations have 32 bits, not 16: on the processor, and where whole models are trained on
+    /// cards without bf16.
+    pub full_precision: bool,
     pub allocator: Allocator,
     pub gpus: u64,
     pub parallelism: Parallelism,
@@ -234,10 +238,18 @@ impl Configuration {
             accumulates: recipe.gradient_accumulation_steps > 1,
             accumulation: u64::from(recipe.gradient_accumulation_steps),
             upcast: Upcast::Nothing,
+            full_precision: false,
             allocator: Allocator::Blocks,
             gpus: u64::from(recipe.gpus.max(1)),
             parallelism: recipe.parallelism,
         }
+    }
+
+    /// The same on this device: what it cannot compute in bf16, our trainer computes in 32 bits.
+    pub fn on(self, device: &Device) -> Configuration {
+        let full = self.method == Method::Full;
+        let full_precision = device.kind == DeviceKind::Cpu || full && !Rate::has_bf16(&device.name);
+        Configuration { full_precision: self.engine == Engine::Torch && full_precision, ..self }
     }
 
     /// Tokens per micro-batch.

@@ -47,22 +47,23 @@ impl Context<'_> {
 
     /// The same for a model whose shape is known already.
     pub fn estimate_shape(&self, shape: &ModelShape, recipe: &FineTune, examples: Option<u64>) -> Estimate {
-        self.estimate_on(shape, recipe, examples, self.fastest().map(|device| device.name.as_str()))
+        self.estimate_on(shape, recipe, examples, self.fastest())
     }
 
-    /// The same on a device of this name.
+    /// The same on this device.
     pub(crate) fn estimate_on(
         &self,
         shape: &ModelShape,
         recipe: &FineTune,
         examples: Option<u64>,
-        device: Option<&str>,
+        device: Option<&Device>,
     ) -> Estimate {
         let recipe = self.with_trainer(recipe, Some(shape));
-        let configuration = Configuration::of(&recipe);
+        let configuration = configuration(&recipe, device);
         let key = Key::of(shape, &configuration);
-        let formula = super::estimate(shape, &configuration, device.and_then(Rate::of).as_ref());
-        let mut estimate = refine(formula, &configuration, &key, device, self.measurements);
+        let name = device.map(|device| device.name.as_str());
+        let formula = super::estimate(shape, &configuration, name.and_then(Rate::of).as_ref());
+        let mut estimate = refine(formula, &configuration, &key, name, self.measurements);
         estimate.total_seconds = total_seconds(&estimate, &recipe, examples);
         estimate
     }
@@ -79,7 +80,10 @@ impl Context<'_> {
         ran_out_of_memory: bool,
     ) -> Option<Measurement> {
         let shape = self.shape(&recipe.model_name)?;
-        let configuration = Configuration::of(&self.with_trainer(recipe, Some(&shape)));
+        let known = self.inventory.and_then(|inventory| {
+            inventory.devices.iter().map(|reading| &reading.device).find(|known| known.name == device)
+        });
+        let configuration = configuration(&self.with_trainer(recipe, Some(&shape)), known);
         let Key { key, family } = Key::of(&shape, &configuration);
         let predicted = super::estimate(&shape, &configuration, Rate::of(device).as_ref());
         Some(Measurement {
@@ -99,6 +103,14 @@ impl Context<'_> {
         let usable = self.inventory?.devices.iter().filter(|reading| reading.is_usable());
         let flops = |device: &Device| Rate::of(&device.name).map_or(0.0, |rate| rate.flops);
         usable.map(|reading| &reading.device).max_by(|a, b| flops(a).total_cmp(&flops(b)))
+    }
+}
+
+fn configuration(recipe: &FineTune, device: Option<&Device>) -> Configuration {
+    let configuration = Configuration::of(recipe);
+    match device {
+        Some(device) => configuration.on(device),
+        None => configuration,
     }
 }
 

@@ -32,9 +32,10 @@ impl Key {
             (gpus, Parallelism::Ddp) => format!(" ddp{gpus}"),
             (gpus, Parallelism::Fsdp) => format!(" fsdp{gpus}"),
         };
+        let precision = if c.full_precision { " f32" } else { "" };
         let checkpointing = if c.checkpointing { " checkpointing" } else { "" };
         let family = format!(
-            "{model} | {:?} {:?} {:?} {:?} {:?}{checkpointing}{spread}",
+            "{model} | {:?} {:?} {:?} {:?} {:?}{checkpointing}{precision}{spread}",
             c.engine, c.method, c.quantization, c.loss, c.allocator
         );
         let targets: Vec<&str> = c.targets.iter().map(|target: &Projection| target.name()).collect();

@@ -8,7 +8,7 @@
 
 use domain::{Breakdown, Method};
 
-use super::configuration::{Allocator, Attention, Configuration, Engine, LossKind, Optimizer, Upcast};
+use super::configuration::{Allocator, Attention, Configuration, Engine, LossKind, Optimizer, Quantization, Upcast};
 use super::shape::{ModelShape, Projection};
 
 /// The driver's context and the libraries' own memory on a GPU.
@@ -112,7 +112,21 @@ fn in_torch(shape: &ModelShape, c: &Configuration) -> Memory {
         context: CONTEXT + if c.gpus > 1 { COLLECTIVES } else { 0 },
         ..base
     };
-    Memory { breakdown, dynamic }
+    if !c.full_precision {
+        return Memory { breakdown, dynamic };
+    }
+    // All that has 16 bits has 32; quantised weights, adapters and what is computed in 32 bits anyway stay.
+    let quantised = c.quantization != Quantization::None;
+    let breakdown = Breakdown {
+        weights: breakdown.weights * if quantised { 1 } else { 2 },
+        gradients: breakdown.gradients * if full { 2 } else { 1 },
+        optimizer: breakdown.optimizer * if full { 2 } else { 1 },
+        activations: 2 * breakdown.activations,
+        workspace: 2 * breakdown.workspace,
+        slack: 2 * breakdown.slack,
+        ..breakdown
+    };
+    Memory { breakdown, dynamic: 2 * dynamic }
 }
 
 /// Bytes of all weights.
@@ -185,7 +199,8 @@ fn on_processor(shape: &ModelShape, c: &Configuration) -> Memory {
     let back = again + 4 * tokens * (2 * i + 2 * h);
     let logits = (4 * tokens * shape.vocab).min(BUILTIN_LOGITS);
     // The loss comes when all is kept, the way back when it begins: only one of the two.
-    let (logits, workspace) = if logits > back { (logits, 4 * tokens * h) } else { (0, back) };
+    let gradient = 4 * tokens * h;
+    let (logits, workspace) = if logits + gradient > back { (logits, gradient) } else { (0, back) };
     let breakdown = Breakdown {
         weights,
         adapters: 4 * adapters,

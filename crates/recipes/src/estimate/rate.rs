@@ -25,19 +25,28 @@ struct Card {
     name: String,
     /// Peak of dense bf16 (fp16 where the card has no bf16) with 32-bit accumulation, in TFLOP/s.
     tflops: f64,
+    #[serde(default = "yes")]
+    bf16: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Rate {
     /// From the catalogue of cards, by the device's name as the driver says it.
     pub fn of(device: &str) -> Option<Rate> {
         let device = device.to_ascii_uppercase();
-        let words: Vec<&str> = device.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-        let is_it = |card: &&Card| card.name.split(' ').all(|word| words.contains(&word));
-        // The more words, the more exactly: "RTX 4090 D" before "RTX 4090".
-        let card = cards().iter().filter(is_it).max_by_key(|card| card.name.len())?;
+        let words: Vec<&str> = words(&device);
+        let card = card(&words)?;
         // An instance has its share of the processors.
         let slices = mig_slices(&words).map_or(1.0, |slices| f64::from(slices) / 7.0);
         Some(Rate { flops: card.tflops * 1e12 * UTILISATION * slices })
+    }
+
+    /// Whether a device computes in bf16; one that the catalogue does not have is taken to be newer.
+    pub(super) fn has_bf16(device: &str) -> bool {
+        card(&words(&device.to_ascii_uppercase())).is_none_or(|card| card.bf16)
     }
 
     pub(super) fn seconds_per_step(&self, shape: &ModelShape, c: &Configuration) -> f64 {
@@ -69,6 +78,16 @@ pub fn flops_per_step(shape: &ModelShape, c: &Configuration) -> f64 {
     tokens * (linear + head + scores)
 }
 
+fn words(device: &str) -> Vec<&str> {
+    device.split(|c: char| !c.is_ascii_alphanumeric()).collect()
+}
+
+/// The more words fit, the more exactly: "RTX 4090 D" before "RTX 4090".
+fn card(words: &[&str]) -> Option<&'static Card> {
+    let is_it = |card: &&Card| card.name.split(' ').all(|word| words.contains(&word));
+    cards().iter().filter(is_it).max_by_key(|card| card.name.len())
+}
+
 /// `MIG 3g.40gb` → 3
 fn mig_slices(words: &[&str]) -> Option<u32> {
     let after = words.iter().position(|word| *word == "MIG")? + 1;
@@ -98,6 +117,9 @@ mod tests {
         assert_eq!(tflops("NVIDIA GeForce RTX 3060 Ti"), Some(32.0));
         assert_eq!(tflops("NVIDIA RTX A6000"), Some(155.0));
         assert_eq!(tflops("Tesla T4"), Some(65.0));
+        assert!(
+            Rate::has_bf16("NVIDIA A100-SXM4-80GB") && Rate::has_bf16("NVIDIA Rubin") && !Rate::has_bf16("Tesla T4")
+        );
         for unknown in ["Some CPU", "Simulated GPU 0", "", "NVIDIA Voodoo 2"] {
             assert_eq!(tflops(unknown), None, "{unknown}");
         }

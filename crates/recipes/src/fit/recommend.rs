@@ -149,7 +149,7 @@ fn plan(
     examples: Option<u64>,
 ) -> Plan {
     let device = devices[0];
-    let estimate = |recipe: &FineTune| context.estimate_on(shape, recipe, examples, Some(device.device.name.as_str()));
+    let estimate = |recipe: &FineTune| context.estimate_on(shape, recipe, examples, Some(&device.device));
     let mut recipe = method.recipe(model_name);
     recipe.gpus = devices.len() as u32;
     let small = shape.parameters() <= choose::SMALL && recipe.gpus == 1 && choose::beyond_builtin(&recipe).is_none();

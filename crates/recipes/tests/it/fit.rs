@@ -94,3 +94,15 @@ fn without_a_gpu_the_built_in_trainer_is_recommended_for_what_it_does() {
     assert_eq!(small.recipe.as_ref().unwrap().trainer, Some(TrainerKind::Builtin));
     assert_eq!(find(&all, "32B", MethodKind::Lora).verdict.fit, Fit::Never);
 }
+
+#[test]
+fn a_card_without_bf16_trains_whole_models_in_32_bits() {
+    let full = |name| {
+        let all = recommended(&inventory(vec![card(0, DeviceKind::Nvidia, name, 24, 24)]));
+        let (full, adapters) = (find(&all, "0.5B", MethodKind::Full), find(&all, "0.5B", MethodKind::Lora));
+        (full.estimate.breakdown.weights, adapters.estimate.breakdown.weights)
+    };
+    let (new, old) = (full("NVIDIA A10"), full("Tesla T4"));
+    assert_eq!(old.0, 2 * new.0);
+    assert_eq!(old.1, new.1, "a frozen base has 16 bits on both");
+}
