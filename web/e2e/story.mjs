@@ -339,7 +339,7 @@ async function manyGpus(browser) {
     await page.shoot('estimate');
 
     step('one that does not fit, and one click to one that does');
-    await page.page.locator('#field-max_length').fill('1000000');
+    await page.page.locator('#field-max_length').fill('131072');
     await page.page.locator('[data-testid=estimate] [data-verdict=does_not_fit]').first().waitFor();
     await page.get('use-alternative').first().click();
     await page.page.locator('.estimate-verdict [data-verdict^=fits]').waitFor();

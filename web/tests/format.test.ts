@@ -74,6 +74,7 @@ describe('the recommendation', () => {
       'NVIDIA A100 (80.0GB): 推荐 Qwen 2.5 Coder 7B 或 3B',
       'NVIDIA GTX 1050 (4.0GB): 推荐 Qwen 2.5 Coder 0.5B',
       '检测到 2 块 GPU（总显存 24.0GB）：支持多卡并行训练',
+      '检测到 2 块 GPU（总显存 24.0GB）：支持多卡并行训练（模拟 GPU）',
       'CPU 模式（不推荐微调）',
       'GPU 检测失败: no driver',
     ].map((sentence) => recommendationIn('en', sentence));

@@ -73,17 +73,33 @@ describe("a device's memory", () => {
     });
     expect(parts(hidden)).toEqual([
       ['task', null, 0],
-      ['promised', null, 0],
+      ['promised', null, 4],
       ['foreign', 2, 2],
       ['foreign', null, 0],
       ['unclear', 3, 3],
       ['reserved', 0.5, 0.5],
-      ['free', 18.5, 18.5],
+      ['free', 14.5, 14.5],
     ]);
+    expect(spans(hidden)).toBe(24 * GIB);
     const noReserve = device({ memory: { total: 24 * GIB, reserved: null, used: 0, free: 23 * GIB } });
     expect(parts(noReserve)).toEqual([
       ['unclear', 1, 1],
       ['free', 23, 23],
+    ]);
+  });
+
+  it('of a task whose processes are out of sight is unknown, and what it was promised is kept for it', () => {
+    const grants = [{ task_id: 'a', bytes: 4 * GIB }];
+    const container = device({ memory: memory(3 * GIB), grants, unattributed_bytes: 3 * GIB });
+    expect(parts(container)?.slice(0, 3)).toEqual([
+      ['task', null, 0],
+      ['promised', null, 4],
+      ['unattributed', 3, 3],
+    ]);
+    const starting = device({ memory: memory(3 * GIB), grants, processes: [held(2, 3 * GIB)] });
+    expect(parts(starting)?.slice(0, 2)).toEqual([
+      ['task', 0, 0],
+      ['promised', 4, 4],
     ]);
   });
 
@@ -202,6 +218,8 @@ describe('what fits', () => {
     });
     const all = [found('GPU-1', 'm', 'lora'), found('GPU-1', 'm', 'full'), found(null, 'n', 'lora')];
     expect(targetsIn(all)).toEqual(['GPU-1', '']);
+    const fits = { ...found('GPU-1', 'small', 'lora'), verdict: { code: 'fits_now' as const, zh: '', en: '' } };
+    expect(fitRows([...all, fits], 'GPU-1').map(({ model }) => model)).toEqual(['small', 'm']);
     expect(fitRows(all, 'GPU-1').map(({ model, methods }) => [model, Object.keys(methods)])).toEqual([
       ['m', ['lora', 'full']],
     ]);

@@ -54,7 +54,7 @@ export default function FitsDrawer() {
         </>
       ),
     },
-    ...METHODS.map(({ key, text }) => ({
+    ...METHODS.filter(({ key }) => rows.some(({ methods }) => key in methods)).map(({ key, text }) => ({
       title: t(text),
       key,
       width: 180,
@@ -115,7 +115,7 @@ export default function FitsDrawer() {
           columns={columns}
           dataSource={rows}
           pagination={false}
-          scroll={{ x: 900 }}
+          scroll={{ x: 190 * columns.length }}
           data-testid="fits-table"
         />
       )}

@@ -16,7 +16,7 @@ export function targetsIn(recommendations: Recommendation[]): string[] {
   return [...new Set(recommendations.map(({ device }) => device ?? TOGETHER))];
 }
 
-/** What is said of one of them, a row for each model. */
+/** What is said of one of them, a row for each model; those that cannot be trained there at all come last. */
 export function fitRows(recommendations: Recommendation[], target: string | null): FitRow[] {
   const rows = new Map<string, FitRow>();
   for (const found of recommendations) {
@@ -26,5 +26,7 @@ export function fitRows(recommendations: Recommendation[], target: string | null
     row.methods[found.method as MethodChoice] = found;
     rows.set(model, row);
   }
-  return [...rows.values()];
+  const hopeless = ({ methods }: FitRow) =>
+    Object.values(methods).every(({ verdict }) => verdict.code === 'does_not_fit');
+  return [...rows.values()].sort((a, b) => Number(hopeless(a)) - Number(hopeless(b)));
 }

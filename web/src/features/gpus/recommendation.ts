@@ -5,8 +5,9 @@ import type { Language } from '../../i18n';
  * what is not among them (model and card names) stays as it is.
  */
 const ENGLISH: [RegExp, string][] = [
+  [/（模拟 GPU）$/, ' (simulated GPUs)'],
   [
-    /^检测到 (\d+) 块 GPU（总显存 ([\d.]+)GB）：支持多卡并行训练$/,
+    /^检测到 (\d+) 块 GPU（总显存 ([\d.]+)GB）：支持多卡并行训练/,
     '$1 GPUs found ($2 GB in total): training on several cards is possible',
   ],
   [/^CPU 模式（不推荐微调）$/, 'CPU only (not recommended for fine-tuning)'],

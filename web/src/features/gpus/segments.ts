@@ -60,15 +60,16 @@ export function memoryPicture(device: DeviceView): MemoryPicture | null {
   for (const taskId of taskIds(device)) {
     const processes = device.processes.filter((process) => process.task_id === taskId);
     const grant = device.grants.find((promise) => promise.task_id === taskId)?.bytes;
-    const bytes = heldBytes(processes);
+    const bytes = processes.length === 0 && hidesProcesses(device) ? null : heldBytes(processes);
     add({ kind: 'task', key: taskId, bytes, span: hold(bytes), taskId, grant, processes });
     if (grant === undefined) continue;
-    const rest = grant === null ? free : bytes === null ? null : Math.max(0, grant - bytes);
+    // What a task is not seen to hold is kept for it.
+    const rest = grant === null ? free : Math.max(0, grant - (bytes ?? 0));
     if (rest === 0) continue;
-    const span = Math.min(rest ?? 0, free);
+    const span = Math.min(rest, free);
     free -= span;
-    missing += (rest ?? 0) - span;
-    add({ kind: 'promised', key: `${taskId} promised`, bytes: rest, span, taskId, grant });
+    if (bytes !== null) missing += rest - span;
+    add({ kind: 'promised', key: `${taskId} promised`, bytes: bytes === null ? null : rest, span, taskId, grant });
   }
   for (const kind of ['service', 'foreign'] as const) {
     const others = device.processes
@@ -96,6 +97,10 @@ function taskIds(device: DeviceView): string[] {
   const holders = device.processes.flatMap(({ task_id }) => (task_id === null ? [] : [task_id]));
   return [...new Set([...device.grants.map(({ task_id }) => task_id), ...holders])];
 }
+
+/** Something is in use there and nobody is seen to use it: that may be any task. */
+const hidesProcesses = ({ memory, unattributed_bytes }: DeviceView) =>
+  unattributed_bytes === null ? (memory?.used ?? 0) > 0 : unattributed_bytes > 0;
 
 /** Together; `null` where one of them hides its own. */
 function heldBytes(processes: ProcessView[]): number | null {
