@@ -343,3 +343,63 @@ fn what_the_driver_does_not_tell_is_said_and_never_guessed() {
     let reason = hidden.waits(&task, "device_memory");
     assert!(reason.contains("an unknown process, holds 9.0 GiB"), "{reason}");
 }
+
+/// In place of the environment that would be installed: a program that has not enough memory for more than one example
+/// at a time, and says so as PyTorch does.
+const SMALL_TRAINER: &str = r#"#!/bin/sh
+recipe=recipe.json
+batch=$(sed -n 's/.*"batch_size": *\([0-9]*\).*/\1/p' $recipe)
+steps=$(sed -n 's/.*"gradient_accumulation_steps": *\([0-9]*\).*/\1/p' $recipe)
+echo "batch $batch accumulation $steps grant $SAGE_GRANT_BYTES"
+echo '{"event":"start","total_steps":4,"total_epochs":1,"resumed_from_step":null}' >> $SAGE_METRICS
+if [ "$batch" -gt 1 ]; then
+    echo "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 12 GiB"
+    exit 1
+fi
+echo '{"event":"probe","peak_bytes":3221225472,"allocated_bytes":null,"seconds_per_step":0.5,"tokens":64}' >> $SAGE_METRICS
+echo '{"event":"memory","peak_bytes":3221225472,"allocated_bytes":3000000000}' >> $SAGE_METRICS
+echo made > adapter_model.safetensors
+"#;
+
+#[test]
+fn out_of_memory_is_tried_again_with_less_never_with_the_same_and_remembered() {
+    let machine = Machine::new("1xRTX3060");
+    let client = machine.client();
+    let environment = recipes::peft::PeftOptions::from_env(machine.studio.home()).folder();
+    let python = environment.join("bin/python");
+    fs::create_dir_all(python.parent().unwrap()).unwrap();
+    fs::write(environment.join("complete"), "").unwrap();
+    fs::write(&python, SMALL_TRAINER).unwrap();
+    fs::set_permissions(&python, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+
+    let mut task = fine_tune(&tiny(&machine.studio), 1);
+    let recipe = task.fine_tune.as_mut().unwrap();
+    (recipe.trainer, recipe.load_in_8bit) = (Some("peft".into()), Some(false));
+    let id = machine.submit(&task);
+    let done = wait_status(&client, &id, "completed");
+    assert_eq!(done.adjustments, ["halve_micro_batch", "halve_micro_batch"]);
+    let history: Vec<_> = client.journal(&id).unwrap().into_iter().map(|entry| (entry.to, entry.why)).collect();
+    let again: Vec<_> = history.iter().filter(|(to, _)| to == "queued").map(|(_, why)| why.as_str()).collect();
+    assert_eq!(
+        again,
+        [
+            "out of memory; next with: batch size 4 → 2, accumulation 1 → 2",
+            "out of memory; next with: batch size 2 → 1, accumulation 2 → 4"
+        ],
+        "{history:?}"
+    );
+    let log = fs::read_to_string(machine.studio.home().training_log(id.parse().unwrap())).unwrap();
+    let tried: Vec<_> = log.lines().filter_map(|line| line.strip_prefix("batch ")).collect();
+    assert_eq!(tried.len(), 3, "{log}");
+    assert!(tried[0].starts_with("4 accumulation 1 grant ") && tried[2].starts_with("1 accumulation 4 grant "));
+
+    // What ran here is what is expected of the same from now on.
+    let estimate = done.estimate.unwrap();
+    assert_eq!((estimate.basis.as_str(), estimate.footprint_bytes), ("probe", 3 << 30));
+    let recipe = task.fine_tune.as_mut().unwrap();
+    (recipe.batch_size, recipe.gradient_accumulation_steps) = (Some(1), Some(4));
+    let next = client.submit(&task).unwrap();
+    let estimate = next.estimate.clone().unwrap();
+    assert_eq!((estimate.basis.as_str(), estimate.footprint_bytes), ("history", 3 << 30), "{estimate:?}");
+    wait_status(&client, &next.task_id, "completed");
+}
