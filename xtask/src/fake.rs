@@ -21,7 +21,7 @@ pub struct Fake {
     /// Which GPUs: 8xH100, 1xRTX3060, 2xA100-40+1xL4, ...
     #[arg(value_name = "GPUS")]
     spec: String,
-    /// Split every GPU into N MIG instances
+    /// Split the last GPU into N MIG instances
     #[arg(long, value_name = "N")]
     mig: Option<usize>,
     /// A foreign process, vllm, holds so much of the first device: 61GB, 24GiB
@@ -97,13 +97,10 @@ impl Fake {
     fn state(&self) -> Result<State> {
         let mut state: State = self.spec.parse().map_err(|error: fakegpu::UnknownCard| error.to_string())?;
         if let Some(instances) = self.mig {
-            for gpu in &mut state.gpus {
-                if !gpu.split(instances) {
-                    let name = &gpu.name;
-                    return Err(format!(
-                        "{name} cannot be split into {instances}: A100, H100, H200 and B200 can, into 7"
-                    ));
-                }
+            let gpu = state.gpus.last_mut().ok_or("there is no GPU that could be split")?;
+            if !gpu.split(instances) {
+                let name = &gpu.name;
+                return Err(format!("{name} cannot be split into {instances}: A100, H100, H200 and B200 can, into 7"));
             }
         }
         if let Some(seconds) = self.hang {
