@@ -28,6 +28,7 @@ use tokio::sync::broadcast;
 pub use event::Event;
 pub use handle::{Handle, Submission, Submitted};
 pub use options::{Options, Settings};
+pub use scheduler::Policy;
 pub use view::{DeviceStatus, TaskSnapshot, View, Waits};
 
 #[derive(Debug, thiserror::Error)]

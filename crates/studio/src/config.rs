@@ -2,6 +2,7 @@
 
 use std::{io, net::IpAddr, net::Ipv4Addr, path::Path, time::Duration};
 
+use domain::Home;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
@@ -15,6 +16,7 @@ pub struct Config {
     pub server: Server,
     pub queue: Queue,
     pub tasks: Tasks,
+    pub gpus: Gpus,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -55,6 +57,37 @@ pub struct Tasks {
     pub log_cap_mb: u64,
 }
 
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gpus {
+    /// Tasks that may train on one GPU at a time if their memory fits beside each other.
+    pub tasks_per_gpu: u32,
+    pub foreign_use: ForeignUse,
+    /// How long measuring may take before the GPUs that are still silent count as not answering.
+    #[serde(deserialize_with = "duration")]
+    pub sweep_deadline: Duration,
+    /// Inference services to recognise beside those that are known anyway.
+    pub services: Vec<Service>,
+}
+
+/// What to do with a GPU that other programs use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForeignUse {
+    /// Use what they leave.
+    Share,
+    /// Leave it alone.
+    Exclusive,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    pub name: String,
+    /// Part of the command line of its processes.
+    pub command_contains: String,
+}
+
 impl Default for Server {
     fn default() -> Server {
         Server {
@@ -78,6 +111,17 @@ impl Default for Queue {
 impl Default for Tasks {
     fn default() -> Tasks {
         Tasks { grace: Duration::from_secs(30), log_cap_mb: 256 }
+    }
+}
+
+impl Default for Gpus {
+    fn default() -> Gpus {
+        Gpus {
+            tasks_per_gpu: 3,
+            foreign_use: ForeignUse::Share,
+            sweep_deadline: Duration::from_secs(2),
+            services: Vec::new(),
+        }
     }
 }
 
@@ -108,7 +152,35 @@ impl Config {
         if config.queue.time_limit.is_zero() {
             return Err("queue.time_limit = 0: expected a duration above 0, such as \"6h\"".into());
         }
+        if config.gpus.tasks_per_gpu == 0 {
+            return Err("gpus.tasks_per_gpu = 0: expected 1 or more".into());
+        }
+        if config.gpus.sweep_deadline.is_zero() {
+            return Err("gpus.sweep_deadline = 0: expected a duration above 0, such as \"2s\"".into());
+        }
+        let unnamed = |service: &&Service| service.name.is_empty() || service.command_contains.is_empty();
+        if let Some(Service { name, command_contains }) = config.gpus.services.iter().find(unnamed) {
+            return Err(format!(
+                "gpus.services with name = {name:?}, command_contains = {command_contains:?}: neither may be empty"
+            ));
+        }
         Ok(config)
+    }
+
+    /// What to look for on the machine: by the environment and this file. Processes of this home's tasks count as ours.
+    pub fn gpu_options(&self, home: &Home) -> Result<gpu::Options> {
+        let options = gpu::Options::from_env();
+        let options = options.map_err(|error| CliError::usage("gpu-option-invalid", error.to_string()))?;
+        let service = |service: &Service| gpu::Service {
+            name: service.name.clone(),
+            command_contains: service.command_contains.clone(),
+        };
+        Ok(gpu::Options {
+            home: Some(home.root().to_owned()),
+            services: self.gpus.services.iter().map(service).collect(),
+            deadline: Some(self.gpus.sweep_deadline),
+            ..options
+        })
     }
 }
 
@@ -142,6 +214,29 @@ pub fn parse_duration(word: &str) -> std::result::Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
+/// `10GiB`, `24 GB`, `512MiB` as bytes; GB and MB count in thousands. A bare number would mean anything.
+pub fn parse_bytes(word: &str) -> std::result::Result<u64, String> {
+    let wrong = || {
+        text(
+            format!("{word:?} 不是显存大小，请写成例如 10GiB、24GB 或 512MiB"),
+            format!("{word:?} is not a size; write for example 10GiB, 24GB or 512MiB"),
+        )
+    };
+    let word = word.trim();
+    let split = word.find(|letter: char| letter.is_ascii_alphabetic()).ok_or_else(wrong)?;
+    let (figure, unit) = word.split_at(split);
+    let factor = match unit.to_ascii_lowercase().as_str() {
+        "gib" => (1u64 << 30) as f64,
+        "mib" => (1u64 << 20) as f64,
+        "gb" => 1e9,
+        "mb" => 1e6,
+        _ => return Err(wrong()),
+    };
+    let figure: f64 = figure.trim().parse().map_err(|_| wrong())?;
+    let bytes = figure * factor;
+    if bytes >= 1.0 && bytes < 1e18 { Ok(bytes as u64) } else { Err(wrong()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,12 +246,22 @@ mod tests {
         let config = Config::parse(
             "[server]\nport = 1\nsecond_port = 0\nlisten = \"0.0.0.0\"\nauthentication = true\n\
              allowed_origins = [\"http://a\"]\nhosts = [\"box:1\"]\nupload_limit_gb = 0.5\n\
-             [queue]\ntime_limit = \"1h30m\"\nwarn_above = 9\n[tasks]\ngrace = \"5s\"\nlog_cap_mb = 1\n",
+             [queue]\ntime_limit = \"1h30m\"\nwarn_above = 9\n[tasks]\ngrace = \"5s\"\nlog_cap_mb = 1\n\
+             [gpus]\ntasks_per_gpu = 1\nforeign_use = \"exclusive\"\nsweep_deadline = \"4s\"\n\
+             [[gpus.services]]\nname = \"chat\"\ncommand_contains = \"serve.py\"\n",
         )
         .unwrap();
         assert_eq!((config.server.port, config.server.second_port), (1, 0));
         assert_eq!(config.queue, Queue { time_limit: Duration::from_secs(5400), warn_above: 9 });
         assert_eq!(config.tasks, Tasks { grace: Duration::from_secs(5), log_cap_mb: 1 });
+        let services = vec![Service { name: "chat".into(), command_contains: "serve.py".into() }];
+        let gpus = Gpus {
+            tasks_per_gpu: 1,
+            foreign_use: ForeignUse::Exclusive,
+            sweep_deadline: Duration::from_secs(4),
+            services,
+        };
+        assert_eq!(config.gpus, gpus);
         assert_eq!(Config::parse("").unwrap(), Config::default());
     }
 
@@ -168,6 +273,11 @@ mod tests {
         assert!(error.contains("line 2") && error.contains("6h"), "{error}");
         assert!(Config::parse("[server]\nupload_limit_gb = -1\n").is_err());
         assert!(Config::parse("[queue]\ntime_limit = \"0s\"\n").is_err());
+        assert!(Config::parse("[gpus]\ntasks_per_gpu = 0\n").is_err());
+        assert!(Config::parse("[gpus]\nsweep_deadline = \"0s\"\n").is_err());
+        assert!(Config::parse("[[gpus.services]]\nname = \"\"\ncommand_contains = \"x\"\n").is_err());
+        let error = Config::parse("[gpus]\nforeign_use = \"ignore\"\n").unwrap_err();
+        assert!(error.contains("`share` or `exclusive`"), "{error}");
     }
 
     #[test]
@@ -178,6 +288,17 @@ mod tests {
         assert_eq!(seconds("2d"), Ok(172_800));
         for bad in ["", "h", "6 hours", "-1s", "1.5h", "99999999999999999999d", "6小时"] {
             assert!(parse_duration(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_bytes("10GiB"), Ok(10 << 30));
+        assert_eq!(parse_bytes("1.5 gib"), Ok(3 << 29));
+        assert_eq!(parse_bytes("24GB"), Ok(24_000_000_000));
+        assert_eq!(parse_bytes(" 512MiB "), Ok(512 << 20));
+        for bad in ["", "10", "GiB", "-1GiB", "0GB", "10 TB", "nanGiB", "infGiB", "1e30GiB", "10GiBs"] {
+            assert!(parse_bytes(bad).is_err(), "{bad:?}");
         }
     }
 }

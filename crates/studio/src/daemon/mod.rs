@@ -20,7 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub use lock::Holder;
 
 use crate::{
-    config::{self, Config},
+    config::{self, Config, ForeignUse},
     error::{CliError, Result},
     text::text,
 };
@@ -49,7 +49,7 @@ pub fn run(
         fs::create_dir_all(&folder).map_err(|error| unwritable(home, &folder, &error))?;
     }
     log::start(&home.log()).map_err(|error| unwritable(home, &home.log(), &error))?;
-    let gpu = gpu::Options::from_env().map_err(|error| CliError::usage("gpu-option-invalid", error.to_string()))?;
+    let gpu = config.gpu_options(home)?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -102,7 +102,10 @@ fn settings(config: &Config) -> engine::Settings {
         queue_warning: config.queue.warn_above,
         grace: config.tasks.grace,
         log_cap: config.tasks.log_cap_mb << 20,
-        ..engine::Settings::default()
+        policy: engine::Policy {
+            tasks_per_gpu: config.gpus.tasks_per_gpu,
+            exclusive: config.gpus.foreign_use == ForeignUse::Exclusive,
+        },
     }
 }
 
