@@ -6,8 +6,8 @@ use std::{
 };
 
 use api_types::{
-    DatasetView, Devices, ErrorBody, JournalEntry, Metrics, ModelView, PasteDataset, Preset, StudioView, SubmitTask,
-    TaskPage, TaskView,
+    CheckView, CreatedTask, DatasetView, Devices, ErrorBody, EstimateAnswer, FineTuneRequest, JournalEntry, Metrics,
+    ModelView, PasteDataset, Preset, Recommendations, StudioView, SubmitTask, TaskPage, TaskView,
 };
 use domain::Home;
 use serde::de::DeserializeOwned;
@@ -89,7 +89,23 @@ impl Client {
 
     /// Durable when it returns.
     pub fn submit(&self, task: &SubmitTask) -> Result<TaskView> {
+        self.create(task).map(|created| created.task)
+    }
+
+    /// The same, with what would fit where the task does not.
+    pub fn create(&self, task: &SubmitTask) -> Result<CreatedTask> {
         self.post("/api/v1/tasks", task)
+    }
+
+    /// What a fine-tune would need, without submitting it.
+    pub fn estimate(&self, request: &FineTuneRequest) -> Result<EstimateAnswer> {
+        self.post("/api/v1/estimate", request)
+    }
+
+    /// Which models fit, with the times for a data set that the studio can read.
+    pub fn recommendations(&self, dataset: Option<&str>) -> Result<Recommendations> {
+        let query = dataset.map(|path| format!("?dataset={}", encode(path))).unwrap_or_default();
+        self.get(&format!("/api/v1/recommendations{query}"))
     }
 
     pub fn cancel(&self, id: &str) -> Result<TaskView> {
@@ -161,6 +177,11 @@ impl Client {
 
     pub fn devices(&self) -> Result<Devices> {
         self.get("/api/v1/devices")
+    }
+
+    /// Looks for what keeps GPUs from being used; takes a few seconds.
+    pub fn doctor(&self) -> Result<Vec<CheckView>> {
+        self.get("/api/v1/gpus/doctor")
     }
 
     pub fn datasets(&self) -> Result<Vec<DatasetView>> {

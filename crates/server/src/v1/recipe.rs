@@ -1,7 +1,7 @@
 //! From a request to a recipe, and from a recipe back to a request that asks for it.
 
 use api_types::{CommandRequest, FineTunePatch, FineTuneRequest, LoraTargets};
-use domain::{Command, FineTune, Method, TrainerKind};
+use domain::{Command, FineTune, Loss, Method, TrainerKind};
 use recipes::Preset;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -144,7 +144,8 @@ pub fn patch(from: &FineTune, to: &FineTune) -> FineTunePatch {
         load_in_8bit: changed(from.load_in_8bit, to.load_in_8bit),
         load_in_4bit: changed(from.load_in_4bit, to.load_in_4bit),
         gradient_checkpointing: changed(from.gradient_checkpointing, to.gradient_checkpointing),
-        loss: changed(from.loss, to.loss).flatten().map(said),
+        // The trainers' own choice is to go in chunks.
+        loss: changed(from.loss, to.loss).map(|loss| said(loss.unwrap_or(Loss::Chunked))),
         lora_rank: changed(from.lora_rank, to.lora_rank),
         gpus: changed(from.gpus, to.gpus),
         parallelism: changed(from.parallelism, to.parallelism).map(said),
@@ -162,7 +163,7 @@ fn said<T: Serialize>(value: T) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::{Loss, Objective, Parallelism, Schedule};
+    use domain::{Objective, Parallelism, Schedule};
 
     fn unusual() -> FineTune {
         FineTune {

@@ -11,6 +11,7 @@ fn too_large(studio: &Studio) -> Value {
     json!({
         "model_name": SEVEN_BILLION, "dataset_file": studio.dataset(), "trainer": "peft", "method": "lora",
         "load_in_8bit": false, "gradient_checkpointing": false, "batch_size": 4, "gradient_accumulation_steps": 2,
+        "loss": "hf",
     })
 }
 
