@@ -169,7 +169,7 @@ impl Executor {
     }
 
     fn report(&self, task: TaskId, attempt: u32, fact: Fact) {
-        self.outbox.send(Message::Report(Report { task, attempt, fact }));
+        self.outbox.send(Message::Report(Box::new(Report { task, attempt, fact })));
     }
 }
 

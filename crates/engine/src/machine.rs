@@ -173,7 +173,7 @@ impl Machine {
                 self.inventory = Some(inventory);
                 self.look_after_devices(turn);
             }
-            Message::Report(report) => self.hear(report, turn),
+            Message::Report(report) => self.hear(*report, turn),
             Message::Shutdown { .. } => unreachable!("taken out by run"),
         }
     }
@@ -303,7 +303,8 @@ impl Machine {
 
     fn undo(&mut self, mut turn: Turn, why: &str) {
         tracing::error!("could not save, nothing was changed: {why}");
-        self.deferred.extend(std::mem::take(&mut turn.reports).into_iter().map(Message::Report));
+        self.deferred
+            .extend(std::mem::take(&mut turn.reports).into_iter().map(|report| Message::Report(Box::new(report))));
         self.retry_at = Some(Instant::now() + RETRY_AFTER);
         turn.refuse(why);
         if let Err(error) = self.reload() {

@@ -12,7 +12,7 @@ pub enum Message {
     Submit { submission: Box<Submission>, who: String, reply: Reply<Submitted> },
     Command { task: TaskId, command: Command, who: String, reply: Reply<()> },
     Inventory(Arc<Inventory>),
-    Report(Report),
+    Report(Box<Report>),
     Shutdown { reply: oneshot::Sender<()> },
 }
 

@@ -216,7 +216,7 @@ impl Watcher {
 
     fn report(&self, fact: Fact) {
         let report = Report { task: self.watched.task.id, attempt: self.watched.attempt, fact };
-        self.outbox.send(Message::Report(report));
+        self.outbox.send(Message::Report(Box::new(report)));
     }
 
     fn judge(&mut self, end: AttemptEnd) -> Outcome {
