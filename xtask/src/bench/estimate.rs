@@ -108,6 +108,7 @@ fn read(configuration: impl Fn(&dyn Fn(&str) -> String) -> Configuration) -> Vec
             };
             let shape = shape(&field("model"));
             let estimate = estimate(&shape, &configuration(&field), None);
+            // All use a card of their own.
             row(&field, &within(&estimate, CARD))
         })
         .collect()

@@ -144,6 +144,8 @@ pub enum Allocator {
     Blocks,
     /// PyTorch's default with sequences of many lengths: blocks that fit none of the next.
     VariedBlocks,
+    /// PyTorch's default with sequences that nobody has described: expected as of one length, at most as of many.
+    AnyBlocks,
 }
 
 /// Tokens whose logits the `peft` trainer holds at once.
@@ -212,7 +214,7 @@ impl Configuration {
             // The packages that bring the one bring the other.
             fused_norms: recipe.loss == Some(Loss::Fused),
             optimizer: Optimizer::Foreach,
-            allocator: Allocator::Blocks,
+            allocator: Allocator::AnyBlocks,
             ..Configuration::common(recipe)
         }
     }

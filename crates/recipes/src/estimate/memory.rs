@@ -20,6 +20,9 @@ const PROCESS: u64 = 64 << 20;
 /// Logits that the built-in trainer holds at once.
 const BUILTIN_LOGITS: u64 = 160 << 20;
 
+/// The slack where lengths vary.
+pub(super) const VARIED: f64 = 2.0;
+
 /// The parts of the footprint, and what of it the token-dependent part is.
 pub(super) struct Memory {
     pub breakdown: Breakdown,
@@ -175,10 +178,10 @@ fn scores_back(shape: &ModelShape, c: &Configuration) -> u64 {
 fn slack(c: &Configuration) -> f64 {
     match (c.allocator, c.loss) {
         (Allocator::Expandable, _) => 0.11,
-        (Allocator::Blocks, LossKind::Fused | LossKind::Chunks(_)) => 0.11,
-        (Allocator::Blocks, LossKind::Upcast | LossKind::Direct | LossKind::Parts) => 0.32,
-        (Allocator::Blocks, LossKind::Kernel) => 0.60,
-        (Allocator::VariedBlocks, _) => 2.0,
+        (Allocator::VariedBlocks, _) => VARIED,
+        (_, LossKind::Fused | LossKind::Chunks(_)) => 0.11,
+        (_, LossKind::Upcast | LossKind::Direct | LossKind::Parts) => 0.32,
+        (_, LossKind::Kernel) => 0.60,
     }
 }
 

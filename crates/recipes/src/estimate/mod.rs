@@ -25,18 +25,18 @@ pub fn estimate(shape: &ModelShape, configuration: &Configuration, rate: Option<
     let footprint = breakdown.total();
     let allocated = footprint - breakdown.slack - breakdown.context;
     let hard = allocated + breakdown.context;
-    let high = match configuration.allocator {
-        // Lengths that vary leave up to twice the token-dependent bytes in blocks.
-        Allocator::Blocks if configuration.engine == Engine::Torch => hard + 2 * dynamic,
-        _ => footprint + footprint / 10,
+    let most = match configuration.allocator {
+        Allocator::AnyBlocks => footprint.max(hard + (memory::VARIED * dynamic as f64) as u64),
+        _ => footprint,
     };
+    let high = most + most / 10;
     let seconds_per_step = rate.map(|rate| rate.seconds_per_step(shape, configuration));
     Estimate {
         allocated_bytes: allocated,
         footprint_bytes: footprint,
         footprint_low_bytes: hard.min(footprint - footprint / 20),
-        footprint_high_bytes: high.max(footprint + footprint / 10),
-        grant_bytes: grant(footprint, configuration.engine),
+        footprint_high_bytes: high,
+        grant_bytes: high + reserve(configuration.engine),
         seconds_per_step,
         total_seconds: None,
         basis: Basis::Formula,
@@ -44,27 +44,28 @@ pub fn estimate(shape: &ModelShape, configuration: &Configuration, rate: Option<
     }
 }
 
-/// The estimate on a card of so many bytes: near its end the allocator gives back what nothing uses. One that does not
-/// fit even so stays as it is.
+/// The estimate on a card of so many bytes that it has to itself: near its end the allocator gives back what nothing
+/// uses. One that does not fit even so stays as it is.
 pub fn within(estimate: &Estimate, card: u64) -> Estimate {
     let mut estimate = estimate.clone();
     let hard = estimate.footprint_bytes - estimate.breakdown.slack;
-    if hard <= card {
-        let footprint = estimate.footprint_bytes.min(card);
-        estimate.breakdown.slack = footprint - hard;
-        estimate.footprint_bytes = footprint;
-        estimate.footprint_low_bytes = estimate.footprint_low_bytes.min(footprint);
-        estimate.footprint_high_bytes = estimate.footprint_high_bytes.min(card);
+    if hard > card {
+        return estimate;
+    }
+    estimate.footprint_bytes = estimate.footprint_bytes.min(card);
+    estimate.breakdown.slack = estimate.footprint_bytes - hard;
+    estimate.footprint_high_bytes = estimate.footprint_high_bytes.min(card);
+    if hard + hard / 10 + reserve(Engine::Torch) <= card {
+        estimate.grant_bytes = estimate.grant_bytes.min(card);
     }
     estimate
 }
 
-/// A tenth more than expected, and a fixed part for what a formula overlooks.
-fn grant(footprint: u64, engine: Engine) -> u64 {
-    let fixed = match engine {
+/// Granted beyond the upper bound, for what a formula overlooks.
+fn reserve(engine: Engine) -> u64 {
+    match engine {
         Engine::Torch => GIB,
         // It allocates with its own hands.
         Engine::Processor => GIB / 4,
-    };
-    footprint + footprint / 10 + fixed
+    }
 }

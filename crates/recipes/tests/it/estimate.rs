@@ -73,8 +73,8 @@ proptest! {
         prop_assert!(in_order(&published), "{published:?}");
         let within = within(&published, card << 30);
         prop_assert!(in_order(&within), "{within:?}");
-        let hard = published.footprint_bytes - published.breakdown.slack;
-        prop_assert!(within == published || hard <= card << 30 && within.footprint_bytes <= card << 30);
+        prop_assert!(within == published || within.footprint_high_bytes <= card << 30);
+        prop_assert!(within.grant_bytes <= published.grant_bytes);
     }
 
     #[test]

@@ -156,8 +156,9 @@ pub fn run(home: &Home, command: Estimate) -> Result<ExitCode> {
             ));
         }
         let budget = (gib * GIB) as u64;
-        let needs = |recipe: &FineTune| figures(recipe, stack);
-        let fits = asked.grant_bytes <= budget;
+        // Near its end a card gets back what nothing uses.
+        let needs = |recipe: &FineTune| within(&figures(recipe, stack), budget);
+        let fits = needs(&recipe).grant_bytes <= budget;
         let nearest = if fits { Vec::new() } else { fit::nearest(&recipe, budget, &needs) };
         let alternative = |alternative: fit::Alternative| AlternativeAnswer {
             changes_zh: alternative.changes_zh,
@@ -173,7 +174,6 @@ pub fn run(home: &Home, command: Estimate) -> Result<ExitCode> {
         })
     });
     let fit = fit.transpose()?;
-    // Near its end a card gets back what nothing uses.
     let seen = fit.as_ref().map_or_else(|| asked.clone(), |fit| within(&asked, fit.gpu_memory_bytes));
     let answer =
         Answer { model_parameters: shape.parameters(), estimate: (&seen).into(), studio: (&studio).into(), fit };
@@ -336,7 +336,8 @@ fn print(answer: &Answer, recipe: &FineTune) -> Result<()> {
         ),
     ]);
     table.row([text("其中张量", "of it tensors").to_owned(), bytes(estimate.allocated_bytes)]);
-    table.row([text("应预留", "to be granted").to_owned(), bytes(estimate.grant_bytes)]);
+    table
+        .row([text("与他人共用显卡时应留出", "to set aside on a shared card").to_owned(), bytes(estimate.grant_bytes)]);
     let billions = *model_parameters as f64 / 1e9;
     output::print(&text(
         format!("{billions:.2} B 参数，每批 {} × {} 个词元\n", recipe.batch_size, recipe.max_length),
@@ -372,10 +373,10 @@ fn print(answer: &Answer, recipe: &FineTune) -> Result<()> {
             format!("longest {length} tokens, largest micro-batch {batch}, the rest as given\n"),
         );
         for alternative in &fit.alternatives {
-            let grant = bytes(alternative.estimate.grant_bytes);
+            let footprint = bytes(alternative.estimate.footprint_bytes);
             lines += &text(
-                format!("  可改为：{}：{grant}\n", alternative.changes_zh),
-                format!("  would fit: {}: {grant}\n", alternative.changes_en),
+                format!("  可改为：{}：{footprint}\n", alternative.changes_zh),
+                format!("  would fit: {}: {footprint}\n", alternative.changes_en),
             );
         }
     }
