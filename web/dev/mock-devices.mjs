@@ -43,10 +43,10 @@ const processOf = (pid, name, user, command, gib, service = null) => ({
 
 const H100 = 'NVIDIA H100 80GB HBM3';
 const slice = (index, instance) =>
-  card(index, `${H100} MIG 3g.40gb`, 39.4, {
+  card(index + instance - 1, `${H100} MIG 3g.40gb`, 39.4, {
     id: `MIG-${instance}2222222-6a5b-4c3d-9e8f-0123456789ab`,
     mig: {
-      parent: `GPU-${String(index).repeat(8)}-6a5b-4c3d-9e8f-0123456789ab`,
+      parent: `GPU-${String(index).repeat(8)}-0000-4c3d-9e8f-0123456789ab`,
       profile: '3g.40gb',
       gpu_instance: instance,
       compute_instance: 0,
@@ -63,7 +63,7 @@ const eight = () => [
   }),
   slice(2, 1),
   slice(2, 2),
-  card(3, H100, 79.6, {
+  card(4, H100, 79.6, {
     hungSince: Date.now() - 32_000,
     others: [processOf(991, 'train', 'chen', './train --forever', 12.5)],
     unusable: {
@@ -72,7 +72,7 @@ const eight = () => [
       en: 'the GPU driver has not answered for 32 s; the figures are from then. Run nvidia-smi to check; if it hangs too, end the programs that use the GPU or restart the machine.',
     },
   }),
-  card(4, H100, 79.6, {
+  card(5, H100, 79.6, {
     lost: true,
     unusable: {
       code: 'gpu-lost',
@@ -81,12 +81,12 @@ const eight = () => [
     },
     health: { uncorrected_ecc_errors: null, row_remap_pending: null, last_xid: { code: 79, at: xidAt } },
   }),
-  card(5, H100, 79.6, { health: { uncorrected_ecc_errors: 3, row_remap_pending: true, last_xid: null } }),
-  card(6, H100, 79.6, {
+  card(6, H100, 79.6, { health: { uncorrected_ecc_errors: 3, row_remap_pending: true, last_xid: null } }),
+  card(7, H100, 79.6, {
     unattributed: 2.3 * GIB,
     others: [processOf(7001, null, null, null, null)],
   }),
-  card(7, H100, 79.6),
+  card(8, H100, 79.6),
 ];
 
 const small = (_, index) =>

@@ -6,6 +6,7 @@ import {
   formatDuration,
   formatLoss,
   formatRate,
+  formatStep,
   formatTime,
   lastSegment,
   secondsBetween,
@@ -33,6 +34,11 @@ describe('figures', () => {
     expect(both(3605)).toEqual(['1 小时', '1 h']);
     expect(both(200_000)).toEqual(['2 天 7 小时', '2 d 7 h']);
     expect(both(-5)).toEqual(['0 秒', '0 s']);
+  });
+
+  it('writes short times with their fractions, and never as nothing', () => {
+    const written = [0.0000031, 0.0042, 0.42, 3.14, 31.4, 61, 0].map((seconds) => formatStep(seconds, 'en'));
+    expect(written).toEqual(['< 0.001 s', '0.004 s', '0.42 s', '3.1 s', '31 s', '1 min 1 s', '0.000 s']);
   });
 
   it('counts to now while there is no end', () => {

@@ -41,6 +41,7 @@ export function formatDuration(seconds: number, language: Language): string {
 /** A short time: `0.42 s`, `3.1 s`, then as any duration. */
 export function formatStep(seconds: number, language: Language): string {
   if (seconds >= 60) return formatDuration(seconds, language);
+  if (seconds > 0 && seconds < 0.001) return `< 0.001${WORDS[language].second}`;
   const digits = seconds >= 10 ? 0 : seconds >= 1 ? 1 : seconds >= 0.01 ? 2 : 3;
   return `${seconds.toFixed(digits)}${WORDS[language].second}`;
 }

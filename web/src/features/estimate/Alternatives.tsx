@@ -1,7 +1,7 @@
 import { Button } from 'antd';
 import { useTranslation } from 'react-i18next';
 import type { AlternativeView, FineTunePatch } from '../../api/types';
-import { formatBytes, formatDuration } from '../../shared/format';
+import { formatBytes, formatStep } from '../../shared/format';
 import { usePreferences } from '../../shared/preferences';
 import { VerdictTag } from './Verdict';
 
@@ -26,7 +26,7 @@ export function Alternatives({ alternatives, action, busy = false, onUse }: Alte
           const changes = language === 'zh-CN' ? changes_zh : changes_en;
           const facts = [
             formatBytes(estimate.grant_bytes),
-            estimate.total_seconds !== null && formatDuration(estimate.total_seconds, language),
+            estimate.total_seconds !== null && formatStep(estimate.total_seconds, language),
           ];
           return (
             <li key={changes}>

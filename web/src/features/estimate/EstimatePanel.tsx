@@ -4,7 +4,7 @@ import { Link, useLocation } from 'react-router';
 import { useDevices, useEstimate } from '../../api/queries';
 import type { EstimateAnswer, EstimateView } from '../../api/types';
 import { useErrorText } from '../../shared/ErrorNotice';
-import { formatBytes, formatDuration, formatStep } from '../../shared/format';
+import { formatBytes, formatStep } from '../../shared/format';
 import { useBilingual, usePreferences } from '../../shared/preferences';
 import { useDebounced } from '../../shared/useDebounced';
 import { useDraft } from '../new-task/DraftProvider';
@@ -109,7 +109,7 @@ function Expected({ estimate, gpus, answer }: { estimate: EstimateView; gpus: nu
         <dd>{formatBytes(estimate.grant_bytes)}</dd>
         <dt>{t('estimate.time')}</dt>
         <dd data-testid="estimate-time">
-          {total === null ? unknown : formatDuration(total, language)}
+          {total === null ? unknown : formatStep(total, language)}
           {step !== null && (
             <span className="cell-under-inline"> {t('estimate.perStep', { time: formatStep(step, language) })}</span>
           )}

@@ -5,12 +5,13 @@ import { useLocation, useNavigate } from 'react-router';
 import { useDatasets, useDevices, useRecommendations } from '../../api/queries';
 import type { DeviceView, FineTuneRequest, Recommendation } from '../../api/types';
 import { ErrorNotice } from '../../shared/ErrorNotice';
-import { formatBytes, formatCount, formatDuration, lastSegment } from '../../shared/format';
+import { formatBytes, formatCount, formatStep, lastSegment } from '../../shared/format';
 import { usePreferences } from '../../shared/preferences';
 import { useLayoutSize } from '../../shared/useLayoutSize';
 import { useDraft } from '../new-task/DraftProvider';
 import { withRequest } from '../new-task/draft';
 import { METHODS } from '../new-task/methods';
+import { roomiest } from './memory';
 import { type FitRow, fitRows, targetsIn } from './recommendations';
 import { VerdictTag } from './Verdict';
 import './estimate.css';
@@ -31,7 +32,8 @@ export default function FitsDrawer() {
   const { data, error } = useRecommendations(dataset);
 
   const targets = useMemo(() => targetsIn(data?.recommendations ?? []), [data]);
-  const chosen = target !== null && targets.includes(target) ? target : (targets[0] ?? null);
+  const wanted = target ?? roomiest(devices.data?.devices ?? [])?.id ?? null;
+  const chosen = wanted !== null && targets.includes(wanted) ? wanted : (targets[0] ?? null);
   const rows = useMemo(() => fitRows(data?.recommendations ?? [], chosen), [data, chosen]);
 
   const use = (request: FineTuneRequest) => {
@@ -140,7 +142,7 @@ function FitCell({ found, method, onUse }: FitCellProps) {
     estimate &&
       request !== null &&
       estimate.total_seconds !== null &&
-      t('fits.time', { time: formatDuration(estimate.total_seconds, language) }),
+      t('fits.time', { time: formatStep(estimate.total_seconds, language) }),
   ].filter((line): line is string => Boolean(line));
   return (
     <div className="fit-cell" title={language === 'zh-CN' ? verdict.zh : verdict.en}>

@@ -71,7 +71,7 @@ export function MigCard({ group }: { group: DeviceGroup }) {
     <li className="device-group" data-testid="mig-group">
       <div className="device-line">
         <span className="device-name">
-          <span className="device-index">{first.index}</span>
+          <span className="device-index">MIG</span>
           <span title={group.parent ?? undefined}>{cardName(first.name)}</span>
         </span>
         <span className="device-facts">{t('gpu.instances', { count: group.devices.length })}</span>
@@ -89,8 +89,7 @@ export function MigCard({ group }: { group: DeviceGroup }) {
 const cardName = (name: string) => name.replace(/ MIG .*$/, '');
 
 function DeviceName({ device }: { device: DeviceView }) {
-  const instance = device.mig?.gpu_instance;
-  const label = device.kind === 'cpu' ? 'CPU' : device.mig ? `${device.index}:${instance ?? '?'}` : device.index;
+  const label = device.kind === 'cpu' ? 'CPU' : device.index;
   const details = [device.id, device.pci_bus_id, device.architecture].filter(Boolean).join('\n');
   return (
     <span className="device-name">
