@@ -327,9 +327,13 @@ fn print(answer: &Answer, recipe: &FineTune) -> Result<()> {
     for (name, part) in rows.into_iter().filter(|(_, part)| *part > 0) {
         table.row([name.to_owned(), bytes(part)]);
     }
+    let in_all = match recipe.trainer {
+        Some(TrainerKind::Builtin) => text("合计（主机内存）", "in all (host memory)"),
+        _ => text("合计（nvidia-smi）", "in all (nvidia-smi)"),
+    };
     let total = (bytes(estimate.footprint_low_bytes), bytes(estimate.footprint_high_bytes));
     table.row([
-        text("合计（nvidia-smi）", "in all (nvidia-smi)").to_owned(),
+        in_all.to_owned(),
         text(
             format!("{}（{} 至 {}）", bytes(estimate.footprint_bytes), total.0, total.1),
             format!("{} ({} to {})", bytes(estimate.footprint_bytes), total.0, total.1),
@@ -381,4 +385,56 @@ fn print(answer: &Answer, recipe: &FineTune) -> Result<()> {
         }
     }
     output::print(&lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        estimate: Estimate,
+    }
+
+    fn asked(arguments: &str) -> Result<FineTune> {
+        let words = ["x", "--config", "c"].into_iter().chain(arguments.split_ascii_whitespace());
+        recipe(&Line::try_parse_from(words).unwrap().estimate)
+    }
+
+    #[test]
+    fn flags_become_a_recipe() {
+        let plain = asked("").unwrap();
+        assert_eq!((plain.method, plain.quantization_bits(), plain.loss), (Method::Lora, None, Some(Loss::Hf)));
+        assert!(plain.gradient_checkpointing && plain.lora_targets.is_empty());
+        assert_eq!(asked("--method qlora").unwrap().quantization_bits(), Some(4));
+        assert_eq!(asked("--method qlora --bits 8").unwrap().quantization_bits(), Some(8));
+        assert_eq!(asked("--method full").unwrap().quantization_bits(), None);
+        assert_eq!(asked("--lora-targets qv").unwrap().lora_targets, ["q_proj", "v_proj"]);
+        assert_eq!(asked("--lora-targets up_proj,q_proj").unwrap().lora_targets, ["up_proj", "q_proj"]);
+        assert!(!asked("--no-checkpointing").unwrap().gradient_checkpointing);
+        for wrong in [
+            "--bits 3",
+            "--method full --bits 4",
+            "--batch 0",
+            "--seq 1",
+            "--lora-r 0",
+            "--lora-targets x",
+            "--lora-targets q_proj,,",
+            "--gpus 0",
+            "--trainer builtin --method full",
+            "--trainer builtin --method qlora",
+            "--method qlora --gpus 2 --parallelism fsdp",
+        ] {
+            let error = asked(wrong).expect_err(wrong);
+            assert_eq!((error.code.as_str(), error.exit), ("invalid-recipe", crate::error::USAGE), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_are_readable() {
+        assert_eq!(duration(59.0), "1 min");
+        assert_eq!(duration(5025.0), "1 h 24 min");
+    }
 }
