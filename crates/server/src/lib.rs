@@ -45,6 +45,8 @@ use utoipa_axum::router::OpenApiRouter;
 use app::{App, Shared};
 use error::ApiError;
 
+pub use v1::check_view;
+
 /// How the server behaves.
 #[derive(Debug, Clone)]
 pub struct Options {

@@ -234,7 +234,7 @@ pub fn parse_bytes(word: &str) -> std::result::Result<u64, String> {
     };
     let figure: f64 = figure.trim().parse().map_err(|_| wrong())?;
     let bytes = figure * factor;
-    if bytes >= 1.0 && bytes < 1e18 { Ok(bytes as u64) } else { Err(wrong()) }
+    if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err(wrong()) }
 }
 
 #[cfg(test)]

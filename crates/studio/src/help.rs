@@ -159,6 +159,44 @@ const CHINESE: &[(&str, &str)] = &[
     ("A folder, a name from `sage model list`, or a hub id", "目录、`sage model list` 中的名称或模型库 id"),
     ("The data set, see `sage dataset check`", "数据集，见 `sage dataset check`"),
     ("Fills what is not given: safe, balanced or fast", "填充未指定的参数：safe、balanced 或 fast"),
+    (
+        "The program that trains: builtin or peft [default: the one that suits model and machine]",
+        "训练程序：builtin 或 peft [默认：按模型和机器选择]",
+    ),
+    (
+        "Train adapters beside the model, or the model itself: lora or full",
+        "训练模型旁的适配器或模型本身：lora 或 full",
+    ),
+    (
+        "Learn from preferences (chosen and rejected answers) instead of answers",
+        "从偏好（chosen 和 rejected 回答）而不是回答中学习",
+    ),
+    ("Load the model in 16 bits", "以 16 位加载模型"),
+    ("Load the model in 4 bits (QLoRA)", "以 4 位加载模型（QLoRA）"),
+    ("After an out-of-memory, allow fewer bits than asked for", "显存不足后允许使用比要求更低的位数"),
+    (
+        "Keep activations instead of computing them again: faster, more memory",
+        "保留激活值而不是重新计算：更快，占用更多显存",
+    ),
+    (
+        "How the loss is computed: hf, fused or chunked [default: the trainer's choice]",
+        "损失的计算方式：hf、fused 或 chunked [默认：由训练器选择]",
+    ),
+    (
+        "Projections that get an adapter: all, qv, or names such as q_proj,v_proj",
+        "加适配器的投影层：all、qv，或 q_proj,v_proj 这样的名称",
+    ),
+    (
+        "How several GPUs share the work: ddp (each holds the model) or fsdp (each holds a part)",
+        "多 GPU 的分工方式：ddp（各存整个模型）或 fsdp（各存一部分）",
+    ),
+    ("Does it not fit the GPUs, take the nearest configuration that does", "如果 GPU 放不下，则采用最接近的可行配置"),
+    ("Only say what it needs, whether that fits, and what would", "只显示所需资源、能否放下以及可行的配置，不提交"),
+    ("GPUs that it needs at once", "同时需要的 GPU 数"),
+    (
+        "GPU memory that the command needs on each GPU, such as 10GiB; left out, it gets GPUs to itself",
+        "命令在每块 GPU 上需要的显存，例如 10GiB；不写则独占 GPU",
+    ),
     ("Passes over the data", "训练轮数"),
     ("Examples per micro-batch", "每个微批的样本数"),
     ("Micro-batches per optimizer step", "每个优化步累积的微批数"),
@@ -185,6 +223,11 @@ const CHINESE: &[(&str, &str)] = &[
     ),
     // gpu, dataset, model
     ("Show the GPUs, what is free on them and which models fit", "显示 GPU、空闲显存和适合的模型"),
+    (
+        "Watch the GPUs, who uses them and who waits for what, until Ctrl-C",
+        "实时查看 GPU、占用者和等待的任务，直到按下 Ctrl-C",
+    ),
+    ("Look for what keeps GPUs from being used, and say what to do", "检查 GPU 无法使用的原因，并给出处理方法"),
     ("Look at data sets", "查看数据集"),
     ("Check a data set and show its first examples", "检查数据集并显示前几条样本"),
     ("JSON or JSONL in alpaca, sharegpt or messages format", "alpaca、sharegpt 或 messages 格式的 JSON 或 JSONL"),

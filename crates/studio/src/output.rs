@@ -8,7 +8,10 @@ use std::{
 use console::measure_text_width;
 use serde::Serialize;
 
-use crate::error::{CliError, Result};
+use crate::{
+    error::{CliError, Result},
+    text::text,
+};
 
 /// Prints what `--json` promises: one value, indented.
 pub fn json(value: &impl Serialize) -> Result<()> {
@@ -38,8 +41,7 @@ impl Table {
     }
 
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        // A cell is one line: what others named may hold anything.
-        self.rows.push(cells.map(|cell| cell.replace(|letter: char| letter.is_control(), " ")).to_vec());
+        self.rows.push(cells.map(|cell| plain(&cell)).to_vec());
     }
 
     pub fn print(&self) -> Result<()> {
@@ -60,6 +62,11 @@ impl Table {
     }
 }
 
+/// One line that moves no cursor: what others named may hold anything.
+pub fn plain(text: &str) -> String {
+    text.replace(|letter: char| letter.is_control(), " ")
+}
+
 /// `12884901888` → `12.0 GiB`.
 pub fn bytes(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -70,6 +77,18 @@ pub fn bytes(bytes: u64) -> String {
         unit += 1;
     }
     if unit == 0 { format!("{bytes} B") } else { format!("{figure:.1} {}", units[unit]) }
+}
+
+/// `5025.0` → `1 h 24 min`, rounded up to minutes.
+pub fn duration(seconds: f64) -> String {
+    let minutes = (seconds / 60.0).ceil() as u64;
+    match minutes {
+        0..60 => text(format!("{minutes} 分钟"), format!("{minutes} min")),
+        _ => text(
+            format!("{} 小时 {} 分钟", minutes / 60, minutes % 60),
+            format!("{} h {} min", minutes / 60, minutes % 60),
+        ),
+    }
 }
 
 /// What is unknown is a dash.
@@ -96,5 +115,11 @@ mod tests {
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(12 << 30), "12.0 GiB");
         assert_eq!(bytes(u64::MAX), "16777216.0 TiB");
+    }
+
+    #[test]
+    fn durations_are_readable() {
+        assert_eq!(duration(5025.0), "1 h 24 min");
+        assert_eq!((duration(1.0), duration(0.0)), ("1 min".into(), "0 min".into()));
     }
 }

@@ -28,10 +28,11 @@ pub async fn doctor(State(app): State<Shared>) -> Result<Json<Vec<CheckView>>> {
     let _alone = app.doctor.lock().await;
     let app = app.clone();
     let checks = blocking(move || Ok(app.engine.doctor())).await?;
-    Ok(Json(checks.into_iter().map(check).collect()))
+    Ok(Json(checks.into_iter().map(check_view).collect()))
 }
 
-fn check(check: gpu::Check) -> CheckView {
+/// As the API and `sage gpu doctor --json` say it.
+pub fn check_view(check: gpu::Check) -> CheckView {
     let gpu::Check { subject, status, zh, en, next_zh, next_en } = check;
     let status = match status {
         gpu::Status::Ok => "ok",

@@ -11,6 +11,7 @@ mod studio;
 mod tasks;
 
 pub use datasets::UploadForm;
+pub use devices::check_view;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 

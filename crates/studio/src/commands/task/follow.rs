@@ -72,57 +72,22 @@ pub fn exit_status(task: &TaskView) -> u8 {
     match task.status.as_str() {
         "completed" => 0,
         "cancelled" => CANCELLED,
-        _ => own_exit_status(task).unwrap_or(FAILED),
+        _ => task.exit_code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0).unwrap_or(FAILED),
     }
-}
-
-fn own_exit_status(task: &TaskView) -> Option<u8> {
-    let failure = task.failure.as_ref().filter(|failure| failure.code == "exit-code" && task.trainer == "command")?;
-    let (_, after) = failure.en.split_once("exit code ")?;
-    let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().ok().filter(|status| *status != 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::{Failure, Language};
-
-    fn task(status: &str, trainer: &str, failure: Option<Failure>) -> TaskView {
-        TaskView {
-            task_id: "finetune_1_1".into(),
-            name: None,
-            owner: "ana".into(),
-            status: status.into(),
-            created_at: String::new(),
-            started_at: None,
-            completed_at: None,
-            time_limit_seconds: 60,
-            trainer: trainer.into(),
-            model_name: "m".into(),
-            dataset_path: None,
-            output_dir: String::new(),
-            config: serde_json::Value::Null,
-            progress: api_types::ProgressView::default(),
-            wait: None,
-            failure: failure.map(|failure| api_types::Message {
-                code: failure.code().into(),
-                zh: failure.sentence(Language::Zh),
-                en: failure.sentence(Language::En),
-            }),
-            attempt: None,
-            warnings: Vec::new(),
-            downloadable: false,
-        }
-    }
+    use crate::commands::task::example;
 
     #[test]
     fn the_exit_status_tells_how_the_task_ended() {
-        let failed = |exit_code| Some(Failure::ExitCode { exit_code, last_line: None });
-        assert_eq!(exit_status(&task("completed", "command", None)), 0);
-        assert_eq!(exit_status(&task("cancelled", "command", None)), 130);
-        assert_eq!(exit_status(&task("failed", "command", failed(7))), 7);
-        assert_eq!(exit_status(&task("failed", "builtin", failed(7))), 1);
-        assert_eq!(exit_status(&task("failed", "command", Some(Failure::TimedOut { limit: 9 }))), 1);
+        let failed = |exit_code| exit_status(&TaskView { exit_code, ..example("failed") });
+        assert_eq!(exit_status(&example("completed")), 0);
+        assert_eq!(exit_status(&example("cancelled")), 130);
+        assert_eq!((failed(Some(7)), failed(Some(255))), (7, 255));
+        // A fine-tune, a signal, and what no exit status can be.
+        assert_eq!((failed(None), failed(Some(0)), failed(Some(256)), failed(Some(-1))), (1, 1, 1, 1));
     }
 }

@@ -100,3 +100,31 @@ fn each(ids: Ids, act: impl Fn(&str) -> Result<Option<TaskView>>, done: &str) ->
     }
     Ok(code)
 }
+
+#[cfg(test)]
+pub fn example(status: &str) -> TaskView {
+    TaskView {
+        task_id: "finetune_1_1".into(),
+        name: None,
+        owner: "ana".into(),
+        status: status.into(),
+        created_at: String::new(),
+        started_at: None,
+        completed_at: None,
+        time_limit_seconds: 60,
+        trainer: "command".into(),
+        model_name: "m".into(),
+        dataset_path: None,
+        output_dir: String::new(),
+        config: serde_json::Value::Null,
+        progress: api_types::ProgressView::default(),
+        wait: None,
+        failure: None,
+        exit_code: None,
+        attempt: None,
+        estimate: None,
+        adjustments: Vec::new(),
+        warnings: Vec::new(),
+        downloadable: false,
+    }
+}

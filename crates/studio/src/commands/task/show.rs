@@ -1,12 +1,12 @@
 use std::process::ExitCode;
 
-use api_types::TaskView;
+use api_types::{EstimateView, GrantView, TaskView};
 use clap::Args;
 use client::Client;
 
 use crate::{
     error::Result,
-    output::{self, bytes, local_time, or_dash},
+    output::{self, bytes, duration, local_time, or_dash},
     text::text,
 };
 
@@ -71,12 +71,32 @@ fn facts(task: &TaskView) -> Vec<(&'static str, String)> {
     }
     add("loss", "loss", progress.loss.map(|loss| format!("{loss:.4}")));
     add("速度", "speed", progress.tokens_per_second.map(|speed| format!("{speed:.0} tokens/s")));
+    add("训练器", "trainer", Some(task.trainer.clone()));
     add("内存", "memory", progress.memory_bytes.map(bytes));
+    add("显存", "gpu memory", progress.device_bytes.map(bytes));
+    add("显存峰值", "peak", progress.peak_bytes.map(bytes));
+    add("预计", "estimate", task.estimate.as_ref().map(expected));
+    if !task.adjustments.is_empty() {
+        add("已调整", "adjusted", Some(task.adjustments.join(", ")));
+    }
     if let Some(attempt) = &task.attempt {
-        add("设备", "devices", Some(attempt.devices.join(", ")));
+        let grant = |grant: &GrantView| match grant.bytes {
+            Some(granted) => format!("{} ({})", grant.device, bytes(granted)),
+            None => grant.device.clone(),
+        };
+        add("设备", "devices", Some(attempt.grants.iter().map(grant).collect::<Vec<_>>().join(", ")));
         add("进程", "pid", attempt.pid.map(|pid| pid.to_string()));
     }
     facts
+}
+
+/// `21.3 GiB (19.9 GiB to 23.0 GiB), 1 h 24 min`
+fn expected(estimate: &EstimateView) -> String {
+    let (low, high) = (bytes(estimate.footprint_low_bytes), bytes(estimate.footprint_high_bytes));
+    let footprint = bytes(estimate.footprint_bytes);
+    let time = estimate.total_seconds.map(duration);
+    let time = time.map(|time| text(format!("，{time}"), format!(", {time}"))).unwrap_or_default();
+    text(format!("{footprint}（{low} 至 {high}）{time}"), format!("{footprint} ({low} to {high}){time}"))
 }
 
 /// The words of the page.

@@ -1,0 +1,162 @@
+mod fine_tune;
+mod fit;
+
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
+
+use api_types::{CommandRequest, CreatedTask, SubmitTask, TaskView};
+use clap::Args;
+use client::Client;
+use domain::Home;
+
+use self::fine_tune::FineTune;
+use super::follow;
+use crate::{
+    config::{parse_bytes, parse_duration},
+    error::{CliError, Result},
+    output,
+    text::text,
+};
+
+#[derive(Args)]
+pub struct Submit {
+    #[command(flatten)]
+    fine_tune: FineTune,
+    /// Does it not fit the GPUs, take the nearest configuration that does
+    #[arg(long, conflicts_with = "command")]
+    fit: bool,
+    /// Only say what it needs, whether that fits, and what would
+    #[arg(long, conflicts_with_all = ["fit", "hold", "follow", "command"])]
+    dry_run: bool,
+
+    /// GPUs that it needs at once
+    #[arg(long, value_name = "N")]
+    gpus: Option<u32>,
+    /// GPU memory that the command needs on each GPU, such as 10GiB; left out, it gets GPUs to itself
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, requires = "command")]
+    memory: Option<u64>,
+    /// A name to know it by
+    #[arg(long)]
+    name: Option<String>,
+    /// Ends the task after this long, such as 90m or 2h
+    #[arg(long, value_name = "TIME")]
+    time_limit: Option<String>,
+    /// Keep it out of the queue until `sage task release`
+    #[arg(long)]
+    hold: bool,
+    /// Show the log until the task ends, and end with its exit status
+    #[arg(short, long)]
+    follow: bool,
+    /// Print JSON
+    #[arg(long, conflicts_with = "follow")]
+    json: bool,
+    /// Set a variable for the command; repeat for more
+    #[arg(long, value_name = "KEY=VALUE")]
+    env: Vec<String>,
+    /// Any program with its arguments, run here, with the granted GPUs
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+pub fn run(home: &Home, command: Submit) -> Result<ExitCode> {
+    let Submit { follow, json, dry_run, .. } = command;
+    let task = request(command)?;
+    let client = Client::connect(home)?;
+    if let (true, Some(request)) = (dry_run, &task.fine_tune) {
+        let answer = client.estimate(request)?;
+        if json {
+            output::json(&answer)?
+        } else {
+            output::print(&fit::report(&answer))?
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let created = client.create(&task)?;
+    if json {
+        output::json(&created)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let CreatedTask { task, alternatives } = created;
+    announce(&task)?;
+    if !alternatives.is_empty() {
+        eprint!("{}", fit::instead(&task.task_id, &alternatives));
+    }
+    if follow { follow::follow(home, &client, &task.task_id) } else { Ok(ExitCode::SUCCESS) }
+}
+
+/// The id alone on stdout, so that scripts can take it; the rest on stderr.
+fn announce(view: &TaskView) -> Result<()> {
+    output::print(&format!("{}\n", view.task_id))?;
+    for warning in &view.warnings {
+        eprintln!("{}: {}", text("注意", "note"), text(&warning.zh, &warning.en));
+    }
+    match (view.status.as_str(), &view.wait) {
+        ("pending", _) => eprintln!(
+            "{}",
+            text("已保留，用 sage task release 放入队列", "held; sage task release puts it into the queue")
+        ),
+        (_, Some(wait)) => eprintln!("{}", text(&wait.zh, &wait.en)),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn request(submit: Submit) -> Result<SubmitTask> {
+    let time_limit_seconds = submit
+        .time_limit
+        .as_deref()
+        .map(|word| match parse_duration(word) {
+            Ok(limit) if !limit.is_zero() => Ok(limit.as_secs()),
+            _ => Err(CliError::usage(
+                "time-limit-invalid",
+                text(format!("无法理解时间限制 {word:?}"), format!("{word:?} is not a time limit")),
+            )
+            .next(text("例如 90s、30m、6h、1h30m 或 2d", "write for example 90s, 30m, 6h, 1h30m or 2d"))),
+        })
+        .transpose()?;
+    let Submit { name, hold, fit, gpus, .. } = submit;
+    let task = SubmitTask { name, time_limit_seconds, hold, fit, ..SubmitTask::default() };
+    if submit.command.is_empty() {
+        if !submit.env.is_empty() {
+            return Err(CliError::usage(
+                "env-without-command",
+                text("--env 只用于命令任务", "--env is only for commands"),
+            )
+            .next(text("在 -- 之后写命令", "put the command after --")));
+        }
+        return Ok(SubmitTask { fine_tune: Some(submit.fine_tune.request(gpus)?), ..task });
+    }
+    if let Some(name) = submit.fine_tune.first_given() {
+        return Err(CliError::usage(
+            "option-not-for-commands",
+            text(
+                format!("{name} 只用于微调，不能与 -- 后的命令一起使用"),
+                format!("{name} is for fine-tunes, not for a command after --"),
+            ),
+        )
+        .next(text("去掉其中之一", "leave one of the two out")));
+    }
+    let cwd = std::env::current_dir().map_err(|error| CliError::file(Path::new("."), &error))?;
+    let command = CommandRequest {
+        argv: submit.command,
+        cwd: cwd.to_string_lossy().into_owned(),
+        env: variables(&submit.env)?,
+        memory_bytes: submit.memory,
+        gpus,
+    };
+    Ok(SubmitTask { command: Some(command), ..task })
+}
+
+fn variables(pairs: &[String]) -> Result<BTreeMap<String, String>> {
+    let mut env = BTreeMap::new();
+    for pair in pairs {
+        let Some((key, value)) = pair.split_once('=').filter(|(key, _)| !key.is_empty()) else {
+            return Err(CliError::usage(
+                "env-invalid",
+                text(format!("--env {pair} 无效"), format!("--env {pair} cannot be used")),
+            )
+            .next(text("写成 --env 名称=值", "write --env NAME=VALUE")));
+        };
+        env.insert(key.to_owned(), value.to_owned());
+    }
+    Ok(env)
+}
