@@ -114,7 +114,7 @@ fn configuration(recipe: &FineTune, device: Option<&Device>) -> Configuration {
     }
 }
 
-/// Of a training on so many examples, with the estimate's time per step.
+/// Of a training on so many examples, each as long as the recipe allows, with the estimate's time per step.
 pub fn total_seconds(estimate: &Estimate, recipe: &FineTune, examples: Option<u64>) -> Option<f64> {
     let examples = examples?;
     let trained = examples - (examples as f64 * recipe.validation_split) as u64;

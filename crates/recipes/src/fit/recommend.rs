@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use domain::{DeviceId, DeviceKind, Estimate, FineTune, Method, Parallelism, Reading, TrainerKind};
 
-use super::{Fit, Verdict, largest_batch, largest_length, verdict_on};
+use super::{Verdict, largest_batch, largest_length, verdict_on};
 use crate::estimate::{Context, ModelShape};
 use crate::{Preset, catalogue, choose, models};
 
@@ -110,7 +110,6 @@ struct Plan {
 impl Plan {
     fn on(&self, id: Option<&DeviceId>, devices: &[&Reading], promised: &dyn Fn(&DeviceId) -> u64) -> Recommendation {
         let verdict = verdict_on(Some(&self.estimate), self.gpus, devices, promised);
-        debug_assert!(self.recipe.is_some() == (verdict.fit != Fit::Never));
         Recommendation {
             device: id.cloned(),
             gpus: self.gpus,
@@ -165,15 +164,17 @@ fn plan(
     if let Some(length) = largest_length.filter(|length| *length < recipe.max_length) {
         recipe.max_length = length;
     }
+    let answer = estimate(&recipe);
+    let fits = answer.grant_bytes <= budget;
     Plan {
         gpus: recipe.gpus,
         model_name: model_name.to_owned(),
         parameters: shape.parameters(),
         method,
-        estimate: estimate(&recipe),
+        estimate: answer,
         largest_length,
         largest_batch,
-        recipe: largest_length.map(|_| recipe),
+        recipe: fits.then_some(recipe),
     }
 }
 
