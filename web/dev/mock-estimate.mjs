@@ -74,19 +74,19 @@ export function verdictOf(estimate, cards = usable()) {
   if (need <= now)
     return {
       code: 'fits_now',
-      zh: `需要 ${gib(need)}，现在可用 ${gib(now)}。`,
-      en: `Needs ${gib(need)}; ${gib(now)} is free now.`,
+      zh: `现在可以运行：需要 ${gib(need)}，空闲 ${gib(now)}。`,
+      en: `fits now: it needs ${gib(need)}, and ${gib(now)} are free`,
     };
   if (need <= empty)
     return {
       code: 'fits_when_free',
-      zh: `需要 ${gib(need)}，现在只有 ${gib(now)} 可用；显卡空出后可以。`,
-      en: `Needs ${gib(need)} and ${gib(now)} is free now; it fits once a card is free.`,
+      zh: `显卡空出后可以：需要 ${gib(need)}，现在只有 ${gib(now)} 空闲`,
+      en: `fits once a card is free: it needs ${gib(need)}, and ${gib(now)} are free now`,
     };
   return {
     code: 'does_not_fit',
-    zh: `需要 ${gib(need)}，最大的显卡也只有 ${gib(empty)}。`,
-    en: `Needs ${gib(need)}; the largest card has ${gib(empty)}.`,
+    zh: `放不下：需要 ${gib(need)}，最大的显卡也只有 ${gib(empty)}`,
+    en: `does not fit: it needs ${gib(need)}, and the largest card has ${gib(empty)}`,
   };
 }
 

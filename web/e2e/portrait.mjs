@@ -66,11 +66,12 @@ export async function portrait(binary, browser, folder) {
       await page.locator('#new-dataset').fill(path);
       await page.keyboard.press('Escape');
       await page.getByTestId('dataset-preview').waitFor();
+      await page.getByTestId('estimate-memory').waitFor();
       await page.evaluate(() => document.activeElement?.blur());
       await page.mouse.move(0, 0);
       // Notices of the tasks that have just ended.
       await page.locator('.ant-notification-notice').first().waitFor({ state: 'detached', timeout: 20_000 });
-      await page.screenshot({ path: join(folder, `${name}.png`), animations: 'disabled' });
+      await page.screenshot({ path: join(folder, `${name}.png`), animations: 'disabled', fullPage: true });
       await context.close();
     }
   } finally {

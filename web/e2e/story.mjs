@@ -9,12 +9,11 @@ import assert from 'node:assert/strict';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { chromium } from 'playwright-core';
+import { launch } from './browser.mjs';
 import { portrait } from './portrait.mjs';
 import { Studio } from './studio.mjs';
 
 const BINARY = process.env.SAGE_BIN;
-const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 /** A training that is waited for, on a busy machine. */
 const LONG = 240_000;
 /** For the pictures of the README. */
@@ -33,13 +32,6 @@ if (!BINARY) {
 }
 
 const step = (text) => console.log(`- ${text}`);
-
-async function launch() {
-  const args = ['--disable-gpu', '--disable-quic', '--no-first-run'];
-  args.push('--disable-background-networking', '--disable-component-update', '--disable-sync');
-  if (process.getuid?.() === 0) args.push('--no-sandbox');
-  return chromium.launch({ executablePath: CHROMIUM, args });
-}
 
 /** What a person does and sees, in either language. */
 class Page {
@@ -173,7 +165,7 @@ async function story(studio, browser) {
     .get('estimate-memory')
     .getByText(/\d [KMG]iB/)
     .waitFor();
-  assert.match(await page.get('estimate').getByTestId('verdict').getAttribute('data-verdict'), /^(fits|does_not_fit)/);
+  assert.match(await page.page.locator('.estimate .verdict').getAttribute('data-verdict'), /^(fits|does_not_fit)/);
   assert.match(await page.get('estimate-trainer').textContent(), /内置/);
   await page.get('estimate').locator('summary').click();
   await page.get('breakdown').getByText('模型权重').waitFor();
@@ -335,14 +327,14 @@ async function manyGpus(browser) {
     await page.get('fits-use').first().click();
     await page.get('fits-drawer').waitFor({ state: 'detached' });
     assert.notEqual(await page.page.locator('#new-model').inputValue(), '');
-    await page.page.locator('[data-testid=estimate] [data-verdict=fits_now]').waitFor();
+    await page.page.locator('.estimate .verdict[data-verdict=fits_now]').waitFor();
     await page.shoot('estimate');
 
     step('one that does not fit, and one click to one that does');
     await page.page.locator('#field-max_length').fill('131072');
-    await page.page.locator('[data-testid=estimate] [data-verdict=does_not_fit]').first().waitFor();
+    await page.page.locator('.estimate .verdict[data-verdict=does_not_fit]').waitFor();
     await page.get('use-alternative').first().click();
-    await page.page.locator('.estimate-verdict [data-verdict^=fits]').waitFor();
+    await page.page.locator('.estimate .verdict[data-verdict^=fits]').waitFor();
     assert.deepEqual(page.errors, [], 'the browser reported errors');
   } finally {
     await context.close();

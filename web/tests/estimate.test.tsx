@@ -61,7 +61,7 @@ describe('the estimate beside the form', () => {
     store('draft', filled);
     show(<NewTaskForm />);
     const panel = await screen.findByTestId('estimate');
-    expect(await within(panel).findByText('Fits now')).toBeTruthy();
+    expect(await within(panel).findByText('fits now: it needs 10.0 GiB')).toBeTruthy();
     expect(within(panel).getByTestId('estimate-memory').textContent).toBe('8.0 GiB (7.5 GiB to 9.0 GiB)');
     expect(within(panel).getByTestId('estimate-time').textContent).toBe('1 h 5 min 0.50 s per step');
     expect(within(panel).getByTestId('estimate-trainer').textContent).toContain('weights of 8 bits need it.');
@@ -73,7 +73,7 @@ describe('the estimate beside the form', () => {
     show(<NewTaskForm />);
     expect(screen.queryByTestId('estimate')).toBeNull();
     await userEvent.type(screen.getByLabelText('Model'), 'Qwen/a');
-    await screen.findByText('Fits now');
+    await screen.findByText('fits now: it needs 10.0 GiB');
     expect(studio.posted('/api/v1/estimate').length).toBeLessThan('Qwen/a'.length);
     expect(studio.posted('/api/v1/estimate').at(-1)?.body).toMatchObject({ model_name: 'Qwen/a' });
   });
@@ -83,7 +83,7 @@ describe('the estimate beside the form', () => {
     const verdict = { code: 'does_not_fit' as const, zh: '放不下', en: 'Needs 40.0 GiB.' };
     studio.set('POST /api/v1/estimate', answer({ verdict, alternatives: [alternative()] }));
     show(<NewTaskForm />);
-    expect(await screen.findByText('Does not fit')).toBeTruthy();
+    expect(await screen.findByText('Needs 40.0 GiB.')).toBeTruthy();
     await userEvent.click(screen.getByRole('button', { name: /Use this: 4-bit weights/ }));
     await waitFor(() =>
       expect(studio.posted('/api/v1/estimate').at(-1)?.body).toMatchObject({ load_in_4bit: true, batch_size: 1 }),

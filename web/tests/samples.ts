@@ -129,7 +129,7 @@ export const estimate = (part: Partial<EstimateView> = {}): EstimateView => ({
 export const answer = (part: Partial<EstimateAnswer> = {}): EstimateAnswer => ({
   trainer: { name: 'peft', zh: '8 位需要它。', en: 'weights of 8 bits need it.' },
   estimate: estimate(),
-  verdict: { code: 'fits_now', zh: '现在可以。', en: 'Needs 10.0 GiB; 23.5 GiB is free now.' },
+  verdict: { code: 'fits_now', zh: '现在可以。', en: 'fits now: it needs 10.0 GiB' },
   largest_max_length: 4096,
   largest_batch_size: 8,
   alternatives: [],

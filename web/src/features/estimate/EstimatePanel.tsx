@@ -4,7 +4,7 @@ import { Link, useLocation } from 'react-router';
 import { useDevices, useEstimate } from '../../api/queries';
 import type { EstimateAnswer, EstimateView } from '../../api/types';
 import { useErrorText } from '../../shared/ErrorNotice';
-import { formatBytes, formatStep } from '../../shared/format';
+import { formatBytes, formatCount, formatStep } from '../../shared/format';
 import { useBilingual, usePreferences } from '../../shared/preferences';
 import { useDebounced } from '../../shared/useDebounced';
 import { useDraft } from '../new-task/DraftProvider';
@@ -13,7 +13,7 @@ import { trainerText } from '../new-task/methods';
 import { Alternatives } from './Alternatives';
 import { Breakdown, FitBar, useBasis } from './Figures';
 import { roomiest } from './memory';
-import { VerdictTag } from './Verdict';
+import { VerdictSentence } from './Verdict';
 import './estimate.css';
 
 /** While somebody types, nothing is asked. */
@@ -60,9 +60,7 @@ function Answer({ answer }: { answer: EstimateAnswer }) {
   const gpus = (draft.advanced && draft.overrides.gpus) || 1;
   return (
     <>
-      <p className="estimate-verdict" aria-live="polite">
-        <VerdictTag code={verdict.code} /> {pick(verdict)}
-      </p>
+      <VerdictSentence code={verdict.code}>{pick(verdict)}</VerdictSentence>
       {estimate && device && <FitBar estimate={estimate} device={device} />}
       {estimate && <Expected estimate={estimate} gpus={gpus} answer={answer} />}
       <Alternatives
@@ -117,7 +115,12 @@ function Expected({ estimate, gpus, answer }: { estimate: EstimateView; gpus: nu
         {answer.largest_max_length !== null && answer.largest_batch_size !== null && (
           <>
             <dt>{t('estimate.largest')}</dt>
-            <dd>{t('estimate.largestOf', { length: answer.largest_max_length, batch: answer.largest_batch_size })}</dd>
+            <dd>
+              {t('estimate.largestOf', {
+                length: formatCount(answer.largest_max_length, language),
+                batch: formatCount(answer.largest_batch_size, language),
+              })}
+            </dd>
           </>
         )}
       </dl>

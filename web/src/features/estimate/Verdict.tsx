@@ -27,3 +27,16 @@ export function VerdictTag({ code }: { code: VerdictCode }) {
     </Tag>
   );
 }
+
+/** The same beside a sentence that says it in words. */
+export function VerdictSentence({ code, children }: { code: VerdictCode; children: string }) {
+  const { color, icon } = VERDICTS[code] ?? VERDICTS.unknown;
+  return (
+    <p className="verdict" aria-live="polite" data-testid="verdict" data-verdict={code}>
+      <span className={`verdict-${color}`} aria-hidden>
+        {icon}
+      </span>
+      <span className="verdict-words">{children}</span>
+    </p>
+  );
+}

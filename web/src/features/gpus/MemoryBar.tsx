@@ -107,11 +107,9 @@ export function MemoryLegend({ device, picture }: { device: DeviceView; picture:
               className={`swatch segment-${segment.kind}${segment.grant === undefined ? '' : ' swatch-granted'}`}
               aria-hidden
             />
-            <span className="legend-name">
+            <span className="legend-name" title={name(segment)}>
               {segment.kind === 'task' && segment.taskId ? (
-                <Link to={{ pathname: `/tasks/${segment.taskId}`, search }} title={segment.taskId}>
-                  {name(segment)}
-                </Link>
+                <Link to={{ pathname: `/tasks/${segment.taskId}`, search }}>{name(segment)}</Link>
               ) : (
                 name(segment)
               )}
