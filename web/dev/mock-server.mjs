@@ -6,26 +6,23 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { datasets, fileOf, Refusal, storeDataset } from './mock-datasets.mjs';
 import { devicesView, doctor, GIB } from './mock-devices.mjs';
 import { answerEstimate, recommendations } from './mock-estimate.mjs';
 import {
-  datasets,
   endLog,
   enqueue,
   events,
   FINAL,
-  fileOf,
   finish,
   followers,
   lastEvent,
   log,
   openStream,
   presets,
-  Refusal,
   removeTask,
   send,
   startedAt,
-  storeDataset,
   submit,
   tasks,
 } from './mock-studio.mjs';
