@@ -19,6 +19,9 @@ pub struct Test {
     /// Leave the page and the browser out
     #[arg(long)]
     no_web: bool,
+    /// Only trainer peft: install its environment (3 GB to fetch) and train a tiny model in it
+    #[arg(long)]
+    peft: bool,
 }
 
 /// What all steps together came to.
@@ -34,6 +37,10 @@ type Count = fn(&str) -> Option<(u64, u64)>;
 
 pub fn run(options: &Test) -> bool {
     let mut tally = Tally::default();
+    if options.peft {
+        tally.peft();
+        return tally.end();
+    }
     // One way of building for all steps, so that nothing is compiled twice.
     let everything = ["--workspace", "--all-targets"];
 
@@ -60,13 +67,7 @@ pub fn run(options: &Test) -> bool {
     if !options.no_web && !options.no_browser {
         tally.browser();
     }
-
-    println!();
-    for failure in &tally.failures {
-        println!("failed: {failure}");
-    }
-    println!("{} passed, {} failed", tally.passed, tally.failed);
-    tally.failed == 0
+    tally.end()
 }
 
 impl Tally {
@@ -92,6 +93,39 @@ impl Tally {
         if failed > 0 {
             self.failures.push(name.to_owned());
         }
+    }
+
+    /// Says what came of it all.
+    fn end(&self) -> bool {
+        println!();
+        for failure in &self.failures {
+            println!("failed: {failure}");
+        }
+        println!("{} passed, {} failed", self.passed, self.failed);
+        self.failed == 0
+    }
+
+    /// In a home of its own, which stays for the next time; `SAGE_HOME` names another.
+    fn peft(&mut self) {
+        self.step("build", cargo(&["build", "-p", "studio"]), no_count);
+        let sage = root().join("target/debug/sage");
+        let home = env::var_os("SAGE_HOME").map_or_else(|| root().join("target/peft-home"), PathBuf::from);
+        let sage_in_home = |arguments: &[&str]| {
+            let mut command = Command::new(&sage);
+            command.args(arguments).env("SAGE_HOME", &home).env("SAGE_LANG", "en");
+            command
+        };
+        self.step("peft: environment", sage_in_home(&["trainer", "install", "peft"]), no_count);
+        // The last line is `installed: <folder>`.
+        let said =
+            sage_in_home(&["trainer", "install", "peft"]).output().map(|output| output.stdout).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        let Some(environment) = said.lines().rev().find_map(|line| line.strip_prefix("installed: ")) else { return };
+        let mut tests = Command::new(Path::new(environment).join("bin/python"));
+        tests.args(["-s", "-W", "ignore", "-m", "unittest", "discover", "--verbose", "--top-level-directory", "."]);
+        tests.arg("tests").current_dir(root().join("trainers/peft"));
+        tests.env("SAGE_BIN", &sage).env("SAGE_HOME", &home).env("SAGE_LANG", "en");
+        self.step("peft: tests", tests, unittest_summary);
     }
 
     fn tidy(&mut self) {
@@ -156,6 +190,20 @@ fn vitest(said: &str) -> Option<(u64, u64)> {
     Some((number_before(line, " passed").unwrap_or(0), number_before(line, " failed").unwrap_or(0)))
 }
 
+/// `Ran 30 tests in 100.1s`, then `OK` or `FAILED (failures=1, errors=2)`.
+fn unittest_summary(said: &str) -> Option<(u64, u64)> {
+    let all = said.lines().rev().find_map(|line| number_before(line.strip_prefix("Ran ")?, " test"))?;
+    let counts = said.lines().rev().find_map(|line| line.strip_prefix("FAILED (")).unwrap_or_default();
+    let failed: u64 = counts
+        .trim_end_matches(')')
+        .split(", ")
+        .filter_map(|count| count.split_once('='))
+        .filter(|(what, _)| *what != "skipped")
+        .filter_map(|(_, count)| count.parse::<u64>().ok())
+        .sum();
+    Some((all.saturating_sub(failed), failed))
+}
+
 fn number_before(text: &str, word: &str) -> Option<u64> {
     let end = text.find(word)?;
     let start = text[..end].rfind(|letter: char| !letter.is_ascii_digit()).map_or(0, |index| index + 1);
@@ -198,5 +246,11 @@ mod tests {
         assert_eq!(cargo_test_summary(cargo), Some((13, 2)));
         assert_eq!(vitest("\n Test Files  2 passed (2)\n      Tests  1 failed | 40 passed (41)\n"), Some((40, 1)));
         assert_eq!(vitest("could not start"), None);
+        assert_eq!(
+            unittest_summary("Ran 12 tests in 3.4s\n\nFAILED (failures=1, errors=2, skipped=1)\n"),
+            Some((9, 3))
+        );
+        assert_eq!(unittest_summary("Ran 1 test in 3.4s\n\nOK\n"), Some((1, 0)));
+        assert_eq!(unittest_summary("ModuleNotFoundError"), None);
     }
 }

@@ -75,7 +75,7 @@ fn error_pages(root: &Path, sources: &[PathBuf], report: &mut Report) {
     }
     let mut codes = BTreeSet::new();
     let mut everything = String::new();
-    for path in sources.iter().filter(|path| path.extension().is_some_and(|ending| ending == "rs")) {
+    for path in sources.iter().filter(|path| path.extension().is_some_and(|ending| ending == "rs" || ending == "py")) {
         let text = fs::read_to_string(path).unwrap_or_default();
         // Tests make up errors of their own.
         let product = text.split("#[cfg(test)]").next().unwrap_or_default();
@@ -96,6 +96,9 @@ fn error_pages(root: &Path, sources: &[PathBuf], report: &mut Report) {
 /// The codes named where errors are made: first argument of an error's constructor, or an arm of a `fn code`.
 fn error_codes(text: &str) -> BTreeSet<String> {
     let mut codes = BTreeSet::new();
+    for (start, name) in text.match_indices("TrainingError(") {
+        codes.extend(first_word(&text[start + name.len()..]));
+    }
     for name in ["CliError::", "ApiError::", "DatasetError::"] {
         for (start, _) in text.match_indices(name) {
             let Some((function, arguments)) = text[start + name.len()..].split_once('(') else { continue };
@@ -123,7 +126,7 @@ fn first_word(text: &str) -> Option<String> {
 }
 
 fn sources(root: &Path) -> Vec<PathBuf> {
-    let folders = ["crates", "xtask/src", "web/src", "web/e2e", "web/tests"];
+    let folders = ["crates", "trainers", "xtask/src", "web/src", "web/e2e", "web/tests"];
     let mut found: Vec<PathBuf> = folders.iter().flat_map(|folder| files(&root.join(folder))).collect();
     found.retain(|path| {
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
@@ -168,9 +171,12 @@ mod tests {
         }
     }
             }
+            raise TrainingError(
+                "peft-broken", "...", "..."
+            )
             let other = "not-a-code";
         "#;
         let codes: Vec<String> = error_codes(text).into_iter().collect();
-        assert_eq!(codes, ["disk-full", "name-taken", "time-limit-invalid"]);
+        assert_eq!(codes, ["disk-full", "name-taken", "peft-broken", "time-limit-invalid"]);
     }
 }

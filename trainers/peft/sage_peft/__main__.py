@@ -1,6 +1,7 @@
 """`python -m sage_peft --recipe FILE --model DIR --data FILE --output DIR`, as `sage peft` runs it."""
 
 import argparse
+import errno
 import logging
 import os
 import signal
@@ -8,9 +9,10 @@ import sys
 import traceback
 import warnings
 
-from .events import Events, Stopped, TrainingError, text
+from .events import Events, Stopped, TrainingError
+from .launch import STOPPED, launch
 
-FAILED, STOPPED = 1, 143
+FAILED = 1
 
 
 class Stop:
@@ -38,9 +40,7 @@ def main() -> int:
     count = int(os.environ.get("SAGE_GPUS", "1"))
     rank = os.environ.get("SAGE_PEFT_RANK")
     if count > 1 and rank is None:
-        from . import parallel
-
-        return parallel.launch(count, sys.argv[1:])
+        return launch(count, sys.argv[1:])
 
     stop = Stop()
     os.makedirs(arguments.output, exist_ok=True)
@@ -62,10 +62,11 @@ def main() -> int:
     except Stopped:
         return STOPPED
     except TrainingError as error:
-        events.error(error.code, str(error))
+        events.error(error.code, error.zh, error.en)
     except OSError as error:
-        full = error.errno in (28, 122)
-        events.error("disk-full" if full else "file-error", f"{error.filename or arguments.output}: {error.strerror}")
+        code = "disk-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "file-error"
+        path = error.filename or arguments.output
+        events.error(code, f"无法使用 {path}：{error.strerror}", f"{path} cannot be used: {error.strerror}")
     except (RuntimeError, MemoryError) as error:
         return unexpected(error, events)
     return FAILED
@@ -84,10 +85,10 @@ def unexpected(error: BaseException, events: Events) -> int:
     if torch.cuda.is_available():
         events.report("memory", **memory.peaks(torch.device("cuda", torch.cuda.current_device())))
     said = str(error).splitlines()[0] if str(error) else type(error).__name__
-    where = text("内存不足", "memory ran out")
     if code == "out-of-device-memory":
-        where = text("显存不足", "the device's memory ran out")
-    events.error(code, f"{where}: {said}")
+        events.error(code, f"显存不足：{said}", f"the device's memory ran out: {said}")
+    else:
+        events.error(code, f"内存不足：{said}", f"the host's memory ran out: {said}")
     return FAILED
 
 

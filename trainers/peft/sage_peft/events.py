@@ -11,7 +11,7 @@ class TrainingError(Exception):
 
     def __init__(self, code: str, zh: str, en: str):
         super().__init__(text(zh, en))
-        self.code = code
+        self.code, self.zh, self.en = code, zh, en
 
 
 class Stopped(Exception):
@@ -37,7 +37,7 @@ class Events:
         if self.speaks:
             print(time.strftime("[%H:%M:%S]"), text(zh, en), flush=True)
 
-    def error(self, code: str, message: str):
+    def error(self, code: str, zh: str, en: str):
         """Where several processes fail, the first says why; the others only lost it."""
         marker = os.environ.get("SAGE_PEFT_FIRST_ERROR")
         if marker:
@@ -45,8 +45,8 @@ class Events:
                 os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
             except FileExistsError:
                 return
-        print(f"{text('错误', 'error')}[{code}]: {message}", flush=True)
-        self._write({"event": "error", "code": code, "message": message})
+        print(f"{text('错误', 'error')}[{code}]: {text(zh, en)}", flush=True)
+        self._write({"event": "error", "code": code, "message": en, "message_zh": zh})
 
     def _write(self, event: dict):
         # JSON has no infinities.

@@ -22,6 +22,7 @@ const FILES: &[(&str, &str)] = files![
     "checkpoint.py",
     "data.py",
     "events.py",
+    "launch.py",
     "loss.py",
     "memory.py",
     "model.py",
