@@ -8,7 +8,7 @@ use domain::{
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
-use scheduler::{Plan, Policy, Queue, Running, Waiting, plan, shortfall};
+use scheduler::{Plan, Policy, Queue, Running, Waiting, free, plan, shortfall};
 
 const GIB: u64 = 1 << 30;
 
@@ -290,4 +290,16 @@ fn a_shortfall_is_what_others_took_of_the_promises() {
     assert_eq!(bytes, 15 * GIB - (10 * GIB - GIB / 2));
     assert_eq!(holders[0].pid, Some(4242));
     assert_eq!(shortfall(&gpu(0, 40, 30), &[holding(1, "GPU-0", Some(20), None)]), None, "nothing is known of its use");
+}
+
+#[test]
+fn free_is_what_was_measured_less_what_was_promised() {
+    let card = gpu(0, 40, 20);
+    let measured = 20 * GIB - GIB / 2;
+    assert_eq!(free(&card, &[]), measured);
+    assert_eq!(free(&card, &[holding(1, "GPU-1", Some(20), None)]), measured, "of another card");
+    assert_eq!(free(&card, &[holding(1, "GPU-0", Some(12), Some(8))]), measured - 4 * GIB);
+    assert_eq!(free(&card, &[holding(1, "GPU-0", Some(30), Some(0))]), 0);
+    assert_eq!(free(&card, &[holding(1, "GPU-0", None, Some(8))]), 0, "the whole card");
+    assert_eq!(free(&simulated(0), &[holding(1, "GPU-0", Some(1), None)]), 0, "one task at a time");
 }

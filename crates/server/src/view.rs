@@ -196,3 +196,30 @@ pub fn journal(row: JournalRow) -> JournalEntry {
         why: row.why,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_for_memory_names_the_bytes_and_who_has_them() {
+        let task = TaskId::new(1, 2);
+        let foreign = MemoryHolder { pid: Some(42), name: Some("vllm".into()), bytes: Some(7), task: None };
+        let ours = MemoryHolder { pid: None, name: None, bytes: None, task: Some(task) };
+        let view = |cause| wait(&WaitReason { position: 3, cause });
+        let (device, holders) = ("GPU 0".to_owned(), vec![foreign.clone(), ours]);
+
+        let short = view(WaitCause::DeviceMemory { needed: 10, device: device.clone(), free: 4, holders });
+        assert_eq!((short.code.as_str(), short.position, short.device.as_deref()), ("device_memory", 3, Some("GPU 0")));
+        assert_eq!((short.needed_bytes, short.free_bytes), (Some(10), Some(4)));
+        let [first, second] = &short.holders[..] else { panic!("{:?}", short.holders) };
+        assert_eq!((first.pid, first.name.as_deref(), first.bytes), (Some(42), Some("vllm"), Some(7)));
+        assert_eq!(second.task_id.as_deref(), Some("finetune_1_2"));
+
+        let (holder, message) = (Some(foreign), String::new());
+        let trial = view(WaitCause::TrialFailed { device, needed: 10, free: None, holder, message });
+        assert_eq!((trial.code.as_str(), trial.free_bytes, trial.holders.len()), ("trial_failed", None, 1));
+        assert_eq!(view(WaitCause::Behind { task }).running.as_deref(), Some("finetune_1_2"));
+        assert_eq!(view(WaitCause::Detecting).holders, []);
+    }
+}

@@ -98,7 +98,7 @@ pub fn details(device: &DeviceView) -> Vec<String> {
     lines
 }
 
-/// `pid 4242 vllm serve Qwen (bob) 17.0 GiB  foreign`
+/// `pid 4242  17.0 GiB  foreign (bob)  vllm serve Qwen`: what may be long comes last, where a terminal cuts it off.
 pub fn use_of(process: &ProcessView) -> String {
     let ProcessView { pid, name, user, command, bytes: held, task_id, service } = process;
     let program = command.as_ref().or(name.as_ref()).map_or("?", String::as_str);
@@ -106,11 +106,11 @@ pub fn use_of(process: &ProcessView) -> String {
     let user = user.as_deref().unwrap_or("?");
     let held = or_dash(held.map(bytes));
     let whose = match (task_id, service) {
-        (Some(task), _) => text(format!("本机任务 {task}"), format!("ours, {task}")),
+        (Some(task), _) => task.clone(),
         (None, Some(service)) => text(format!("服务 {service}"), format!("service {service}")),
         (None, None) => text("外部程序", "foreign").to_owned(),
     };
-    format!("pid {pid} {program} ({user}) {held}  {whose}")
+    format!("pid {pid}  {held}  {whose} ({user})  {program}")
 }
 
 /// Why it is not used, whether the figures are old, and what ails it.
@@ -208,9 +208,9 @@ mod tests {
         assert_eq!(
             details[..4],
             [
-                "  0: pid 11 sage train (ana) 8.0 GiB  ours, finetune_1_1",
-                "  0: pid 12 vllm serve Qwen (bob) 4.0 GiB  service vLLM",
-                "  0: pid 13 blender (eve) 2.0 GiB  foreign",
+                "  0: pid 11  8.0 GiB  finetune_1_1 (ana)  sage train",
+                "  0: pid 12  4.0 GiB  service vLLM (bob)  vllm serve Qwen",
+                "  0: pid 13  2.0 GiB  foreign (eve)  blender",
                 "  0: 1.0 GiB held by nobody who can be seen",
             ]
         );

@@ -340,7 +340,7 @@ pub mod tests {
         for expected in [
             "SAGE Studio  http://here  20:15:00",
             "0 RTX 4090  97%  61°C  320 W  9.0 GiB of 24.0 GiB free, 7.0 GiB for tasks",
-            "pid 12 vllm serve Qwen (bob) 4.0 GiB  service vLLM",
+            "pid 12  4.0 GiB  service vLLM (bob)  vllm serve Qwen",
             "RUNNING 1",
             "finetune_1_1   45%  9/20  loss 1.5000",
             "WAITING 600",
