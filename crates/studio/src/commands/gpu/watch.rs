@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal, Write},
+    path::Path,
     process::ExitCode,
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
@@ -215,7 +216,7 @@ impl Observer {
         let report = move |inventory| drop(updates.send(Update::Devices(picture_of(&inventory))));
         let _worker = match gpu::Worker::start(self.gpus.clone(), command, EVERY, report) {
             Ok(worker) => worker,
-            Err(error) => return Ok(Err(CliError::file("sage gpu-worker".as_ref(), &error))),
+            Err(error) => return Ok(Err(CliError::file(Path::new("sage gpu-worker"), &error))),
         };
         while Endpoint::find(&self.home).is_err() {
             thread::sleep(EVERY);
@@ -252,7 +253,7 @@ impl Screen {
 
     fn write(&mut self, text: &str) -> Result<()> {
         let written = self.term.write_all(text.as_bytes()).and_then(|()| self.term.flush());
-        written.map_err(|error| CliError::file("stdout".as_ref(), &error))
+        written.map_err(|error| CliError::file(Path::new("stdout"), &error))
     }
 }
 
