@@ -41,7 +41,8 @@ class LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx, of_losses):
         if ctx.early:
             (gradient,) = ctx.saved_tensors
-            return gradient * of_losses[:, None].to(gradient.dtype), None, None, None
+            # In 32 bits, because one factor applies to all rows and its error would not average out.
+            return (gradient * of_losses[:, None]).to(gradient.dtype), None, None, None
         hidden, weight, targets = ctx.saved_tensors
         of_hidden = torch.empty_like(hidden)
         of_weight = torch.zeros_like(weight)

@@ -64,3 +64,31 @@ fn without_an_adapter_there_is_no_archive() {
     symlink(temp.path().join("real"), &link).unwrap();
     assert!(archive::write_adapter_archive(&link, ID, io::sink()).is_err(), "a task's folder is no link");
 }
+
+#[test]
+fn a_full_fine_tune_gives_its_model() {
+    let temp = tempfile::tempdir().unwrap();
+    let files =
+        ["model/config.json", "model/model-00001-of-00002.safetensors", "model/model-00002-of-00002.safetensors"];
+    for name in files {
+        write(temp.path(), name, name.as_bytes());
+    }
+    write(temp.path(), "recipe.json", b"{}");
+    write(temp.path(), "secret", b"secret");
+    symlink(temp.path().join("secret"), temp.path().join("model/linked.json")).unwrap();
+    fs::create_dir(temp.path().join("model/folder")).unwrap();
+
+    let mut bytes = Vec::new();
+    archive::write_adapter_archive(temp.path(), ID, &mut bytes).unwrap();
+    let found = entries(&bytes);
+    let prefix = "finetune_1760000000_4_finetuned_model";
+    let expected = files.iter().chain(&["recipe.json"]).map(|name| format!("{prefix}/{name}"));
+    assert_eq!(found.keys().cloned().collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+    assert_eq!(found[&format!("{prefix}/model/config.json")], b"model/config.json");
+
+    for name in &files[1..] {
+        fs::remove_file(temp.path().join(name)).unwrap();
+    }
+    let error = archive::write_adapter_archive(temp.path(), ID, io::sink()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound, "a model without weights is none");
+}
