@@ -256,9 +256,10 @@ fn a_hung_driver_costs_one_stale_reading_and_nothing_else() {
     let granted = wait_status(&client, &task, "training").attempt.unwrap().devices;
     assert_eq!(granted, [machine.uuid(0)], "the GPU that answers is used");
     machine.waits(&other, "device_memory");
-    let workers = machine.studio.processes().into_iter().filter(|pid| {
-        fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("gpu-worker"))
-    });
+    let workers =
+        machine.studio.processes().into_iter().filter(|pid| {
+            fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("gpu-worker"))
+        });
     assert_eq!(workers.count(), 1, "never a second worker beside a stuck one");
     machine.gpus.update(|state| state.gpus[1].hang_seconds = 0.0);
     wait_status(&client, &other, "training");
