@@ -16,6 +16,12 @@ pub struct SubmitTask {
     /// Seconds; left out: the studio's default (6 h unless configured).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_limit_seconds: Option<u64>,
+    /// `low`, `normal`, `high` or `urgent`; left out: normal. Urgent ones may interrupt others at a checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
+    /// Tasks that have to end before this one starts: `ID` or `ID,ok` if they must complete, `ID,any` if any end will do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
     /// Accept the task but keep it out of the queue until it is released.
     #[serde(default)]
     pub hold: bool,
@@ -121,6 +127,9 @@ pub struct CommandRequest {
     /// Device memory that it needs on each GPU; left out: unknown, so it gets GPUs to itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// It may run on a GPU beside other tasks; needs `memory_bytes`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub share: bool,
     /// GPUs that it needs at once; left out: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpus: Option<u32>,

@@ -19,4 +19,6 @@ pub use home::Home;
 pub use id::{InvalidTaskId, TaskId};
 pub use reason::{Failure, Language, MemoryHolder, WaitCause, WaitReason, gib};
 pub use recipe::{Command, FineTune, Loss, Method, Objective, Parallelism, Recipe, Schedule, TrainerKind};
-pub use task::{Attempt, Demand, DeviceGrant, Grant, Progress, StateKind, Task, TaskState, Warning};
+pub use task::{
+    Attempt, Condition, Demand, Dependency, DeviceGrant, Grant, Priority, Progress, StateKind, Task, TaskState, Warning,
+};

@@ -1,3 +1,6 @@
+use std::sync::Arc;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::TaskId;
@@ -13,7 +16,8 @@ pub enum Language {
 pub struct WaitReason {
     /// 1 for the task that starts next.
     pub position: u32,
-    pub cause: WaitCause,
+    /// Shared by all that wait for the same.
+    pub cause: Arc<WaitCause>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +51,12 @@ pub enum WaitCause {
     TrialFailed { device: String, needed: u64, free: Option<u64>, holder: Option<MemoryHolder>, message: String },
     /// First in, first out: the task before it waits itself.
     Behind { task: TaskId },
+    /// Another task has to end first.
+    Dependency { task: TaskId },
+    /// Stopped at a checkpoint to make room for a more urgent or shorter task; goes on from there.
+    Preempted { by: TaskId },
+    /// It would fit, but would delay a task before it, which gets so many devices at that time.
+    Reserved { task: TaskId, devices: u32, at: Timestamp },
 }
 
 /// Who holds memory of a device.
@@ -92,7 +102,7 @@ pub fn gib(bytes: u64) -> String {
 
 impl WaitReason {
     pub fn code(&self) -> &'static str {
-        match self.cause {
+        match *self.cause {
             WaitCause::DevicesBusy { .. } => "devices_busy",
             WaitCause::NoUsableDevice { .. } => "no_usable_device",
             WaitCause::Detecting => "detecting",
@@ -103,12 +113,15 @@ impl WaitReason {
             WaitCause::TooManyDevices { .. } => "too_many_devices",
             WaitCause::TrialFailed { .. } => "trial_failed",
             WaitCause::Behind { .. } => "behind",
+            WaitCause::Reserved { .. } => "reserved",
+            WaitCause::Dependency { .. } => "dependency",
+            WaitCause::Preempted { .. } => "preempted",
         }
     }
 
     /// The running task this one waits for, if it waits for one.
     pub fn running(&self) -> Option<TaskId> {
-        match self.cause {
+        match *self.cause {
             WaitCause::DevicesBusy { running, .. } => Some(running),
             _ => None,
         }
@@ -117,7 +130,7 @@ impl WaitReason {
     /// One sentence for people.
     pub fn sentence(&self, language: Language) -> String {
         let position = self.position;
-        match (&self.cause, language) {
+        match (&*self.cause, language) {
             (WaitCause::DevicesBusy { running, busy: 1 }, Language::Zh) => {
                 format!("排在第 {position} 位，等待 {running} 释放设备")
             }
@@ -214,6 +227,23 @@ impl WaitReason {
                     ),
                 }
             }
+            (WaitCause::Dependency { task }, Language::Zh) => format!("等待 {task} 结束"),
+            (WaitCause::Dependency { task }, Language::En) => format!("waiting for {task} to end"),
+            (WaitCause::Preempted { by }, Language::Zh) => {
+                format!("排在第 {position} 位，已在检查点暂停，为 {by} 让出设备")
+            }
+            (WaitCause::Preempted { by }, Language::En) => {
+                format!("position {position}; paused at a checkpoint to make room for {by}")
+            }
+            (WaitCause::Reserved { task, devices, .. }, Language::Zh) => {
+                format!("排在第 {position} 位，设备已为 {task} 预留（{devices} 个）")
+            }
+            (WaitCause::Reserved { task, devices: 1, .. }, Language::En) => {
+                format!("position {position}; reserved for {task} (1 GPU)")
+            }
+            (WaitCause::Reserved { task, devices, .. }, Language::En) => {
+                format!("position {position}; reserved for {task} ({devices} GPUs)")
+            }
             (WaitCause::Behind { task }, Language::Zh) => format!("排在第 {position} 位，在 {task} 之后"),
             (WaitCause::Behind { task }, Language::En) => format!("position {position}; after {task}"),
         }
@@ -261,6 +291,8 @@ pub enum Failure {
     DeviceLost { device: String, zh: String, en: String },
     /// The studio could not launch the attempt.
     LaunchFailed { message: String },
+    /// A task that had to complete first did not.
+    DependencyFailed { task: TaskId },
 }
 
 impl Failure {
@@ -277,6 +309,7 @@ impl Failure {
             Failure::OutOfDeviceMemory { .. } => "out-of-device-memory",
             Failure::DeviceLost { .. } => "device-lost",
             Failure::LaunchFailed { .. } => "launch-failed",
+            Failure::DependencyFailed { .. } => "dependency-failed",
         }
     }
 
@@ -331,6 +364,12 @@ impl Failure {
             }
             Failure::DeviceLost { device, en: detail, .. } => {
                 format!("{device}, on which it trained, is gone: {detail} Then submit the task again.")
+            }
+            Failure::DependencyFailed { task } if zh => {
+                format!("所依赖的任务 {task} 没有成功完成，因此没有启动。请解决其问题后重新提交。")
+            }
+            Failure::DependencyFailed { task } => {
+                format!("{task}, which had to complete first, did not. See to that one, then submit this one again.")
             }
             Failure::LaunchFailed { message } if zh => format!("无法启动任务：{message}"),
             Failure::LaunchFailed { message } => format!("the task could not be launched: {message}"),

@@ -18,6 +18,19 @@ impl Recipe {
         }
     }
 
+    /// Whether its training may run on a GPU beside others'. A command only if it asks to.
+    pub fn shares(&self) -> bool {
+        match self {
+            Recipe::FineTune(_) => true,
+            Recipe::Command(command) => command.share,
+        }
+    }
+
+    /// It saves a checkpoint when it is stopped and goes on from it later.
+    pub fn resumes(&self) -> bool {
+        matches!(self, Recipe::FineTune(_))
+    }
+
     /// Devices that an attempt needs, all at once; at least 1.
     pub fn gpus(&self) -> u32 {
         match self {
@@ -211,6 +224,9 @@ pub struct Command {
     /// GPUs it needs at once.
     #[serde(default = "one")]
     pub gpus: u32,
+    /// It may run on a GPU beside other tasks if `memory_bytes` is known.
+    #[serde(default)]
+    pub share: bool,
 }
 
 fn one() -> u32 {

@@ -15,6 +15,9 @@ pub struct Task {
     /// Seconds an attempt may run before it is ended.
     pub time_limit: u64,
     pub recipe: Recipe,
+    pub priority: Priority,
+    /// Tasks that must have ended before it may start.
+    pub after: Vec<Dependency>,
     pub warnings: Vec<Warning>,
     /// Of the recipe as adjusted; `None` where nothing is known about its needs.
     pub estimate: Option<Estimate>,
@@ -157,6 +160,34 @@ pub struct Attempt {
     pub pid: Option<u32>,
 }
 
+/// Classes of tasks: a higher one goes first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    Low,
+    #[default]
+    Normal,
+    High,
+    /// May interrupt others.
+    Urgent,
+}
+
+/// Another task that has to end first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    pub task: TaskId,
+    pub condition: Condition,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// It has completed; if it ends otherwise, whoever waits for it fails.
+    Ok,
+    /// It has ended in any way.
+    Any,
+}
+
 /// What an attempt needs before it can start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Demand {
@@ -164,6 +195,8 @@ pub struct Demand {
     pub devices: u32,
     /// Bytes on each; `None`: unknown, so it gets devices to itself.
     pub memory: Option<u64>,
+    /// May train on a GPU beside other tasks of the studio.
+    pub shares: bool,
 }
 
 impl Demand {
@@ -173,7 +206,7 @@ impl Demand {
             Recipe::FineTune(_) => estimated,
             Recipe::Command(command) => command.memory_bytes,
         };
-        Demand { devices: task.recipe.gpus(), memory }
+        Demand { devices: task.recipe.gpus(), memory, shares: task.recipe.shares() }
     }
 }
 

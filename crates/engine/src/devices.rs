@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    DeviceId, DeviceState, Failure, Inventory, Language, MemoryHolder, Progress, Reading, TaskId, Warning, gib,
+    DeviceId, DeviceState, Failure, Inventory, Language, MemoryHolder, Progress, Reading, StateKind, TaskId, Warning,
+    gib,
 };
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{View, machine::RunningTask};
 
+/// What a preempted training loses: it saves when it is stopped, and loads model and data again.
+const RESUME: SignedDuration = SignedDuration::from_secs(60);
 /// States of a device from which no training on it comes back.
 const LOST: [&str; 2] = ["gpu-lost", "gpu-needs-reset"];
 
@@ -16,15 +20,39 @@ pub fn holders(
     inventory: Option<&Inventory>,
     running: &BTreeMap<TaskId, RunningTask>,
     view: &View,
+    now: Timestamp,
 ) -> Vec<scheduler::Running> {
     let holder = |(task, running): (&TaskId, &RunningTask)| {
         let progress = view.live(*task).progress;
         let grant = running.attempt.grant.clone();
         let used = |device: &DeviceId| used(inventory?.get(device)?, *task, &progress);
         let used = grant.devices.iter().map(|granted| used(&granted.device)).collect();
-        scheduler::Running { task: *task, grant, used }
+        let stopping = running.preempted_by.is_some() || running.task.state.kind() != StateKind::Training;
+        scheduler::Running {
+            task: *task,
+            grant,
+            used,
+            priority: running.task.priority,
+            started_at: running.attempt.started_at,
+            ends_at: ends_at(running, &progress, now),
+            shares: running.task.recipe.shares(),
+            loss: (running.task.recipe.resumes() && !stopping).then_some(RESUME),
+        }
     };
     running.iter().map(holder).collect()
+}
+
+/// By its own pace, else by its estimate; one that has outlived its estimate is expected to take as long again.
+fn ends_at(running: &RunningTask, progress: &Progress, now: Timestamp) -> Option<Timestamp> {
+    let ran = now.duration_since(running.attempt.started_at).as_secs_f64().max(0.0);
+    let estimated = running.task.estimate.as_ref().and_then(|estimate| estimate.total_seconds);
+    let rest = match (progress.percent, estimated) {
+        (percent, _) if percent >= 1.0 => ran * (100.0 - percent) / percent,
+        (_, Some(total)) if total > ran => total - ran,
+        (_, Some(_)) => ran,
+        (_, None) => return None,
+    };
+    now.checked_add(SignedDuration::try_from_secs_f64(rest).ok()?).ok()
 }
 
 /// Bytes that a task holds on a device: by the driver's account, else by its own.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use domain::{Estimate, Home, Recipe, TaskId, Warning};
+use domain::{Dependency, Estimate, Home, Priority, Recipe, TaskId, Warning};
 use store::{Filter, Reader};
 use tokio::sync::{broadcast, oneshot};
 
@@ -30,6 +30,9 @@ pub struct Submission {
     pub recipe: Recipe,
     /// Seconds; `None` takes [`Settings::default_time_limit`].
     pub time_limit: Option<u64>,
+    pub priority: Priority,
+    /// Tasks that have to end first; they must exist.
+    pub after: Vec<Dependency>,
     /// Keep it out of the queue until it is released.
     pub hold: bool,
     pub warnings: Vec<Warning>,

@@ -18,6 +18,7 @@ mod needs;
 mod options;
 mod refusals;
 mod turn;
+mod usage;
 mod view;
 mod watch;
 

@@ -6,10 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{Attempt, Demand, Failure, Grant, Inventory, StateKind, Task, TaskId, TaskState, WaitCause, WaitReason};
-use jiff::Timestamp;
+use domain::{
+    Attempt, Dependency, Failure, Grant, Inventory, StateKind, Task, TaskId, TaskState, WaitCause, WaitReason,
+};
+use jiff::{SignedDuration, Timestamp, Unit};
 use scheduler::Waiting;
-use store::{Change, Reader, TaskRecord, Transition, Writer};
+use store::{Change, Reader, TaskRecord, Ticket, Transition, Writer};
 
 use crate::{
     EngineError, Event, Options, Settings,
@@ -20,14 +22,18 @@ use crate::{
     message::{Message, Outbox},
     refusals::Refusals,
     turn::{Answer, Created, Effect, Turn},
+    usage::Usage,
     view::{DeviceStatus, Live, Waits},
 };
 
 mod commands;
+mod dependencies;
 mod reports;
 
 /// Messages handled, and made durable, in one go.
 const BATCH: usize = 512;
+/// For so many tasks it is worked out when they will start.
+const FORECAST_TASKS: usize = 200;
 /// Waiting tasks hear of a new position at most this often.
 const QUEUE_EVENTS_EVERY: Duration = Duration::from_millis(100);
 /// A turn that could not be saved is tried again after this.
@@ -42,7 +48,10 @@ pub struct Machine {
     inventory: Option<Arc<Inventory>>,
     /// Sorted by creation.
     queue: Vec<Waiting>,
+    /// Of the tasks in the queue that wait for others to end.
+    dependencies: BTreeMap<TaskId, Vec<Dependency>>,
     refusals: Refusals,
+    usage: Usage,
     /// Attempts of which a process may live: each holds its grant, also while it is being stopped.
     running: BTreeMap<TaskId, RunningTask>,
     next_number: u64,
@@ -60,13 +69,15 @@ pub struct RunningTask {
     pub removed: bool,
     /// It is being stopped for this, which then is how it failed.
     pub broken: Option<Failure>,
+    /// It is being stopped at a checkpoint to make room for this task.
+    pub preempted_by: Option<TaskId>,
     /// Programs (by pid) about whose memory it was warned already.
     pub blamed: Vec<Option<u32>>,
 }
 
 impl RunningTask {
     fn new(task: Task, attempt: Attempt, removed: bool) -> RunningTask {
-        RunningTask { task, attempt, removed, broken: None, blamed: Vec::new() }
+        RunningTask { task, attempt, removed, broken: None, preempted_by: None, blamed: Vec::new() }
     }
 }
 
@@ -89,7 +100,9 @@ impl Machine {
             detection,
             inventory: None,
             queue: Vec::new(),
+            dependencies: BTreeMap::new(),
             refusals: Refusals::default(),
+            usage: Usage::default(),
             running: BTreeMap::new(),
             deferred: Vec::new(),
             retry_at: None,
@@ -105,8 +118,11 @@ impl Machine {
     /// Makes memory say what the store says.
     fn reload(&mut self) -> Result<(), EngineError> {
         self.next_number = self.store.last_number()? + 1;
-        let waiting = |(task, demand)| Waiting { task, demand, refused: Vec::new() };
-        self.queue = self.store.queued()?.into_iter().map(waiting).collect();
+        self.queue.clear();
+        self.dependencies.clear();
+        for ticket in self.store.queued()? {
+            self.join_queue(ticket);
+        }
         self.running.clear();
         for live in self.store.live_attempts()? {
             let TaskRecord { task, progress, log, .. } = live.record;
@@ -187,9 +203,22 @@ impl Machine {
                 self.queue[index].refused = self.refusals.of(task);
             }
         }
-        let held = devices::holders(self.inventory.as_deref(), &self.running, &self.outbox.view);
-        let queue = scheduler::Queue { waiting: &self.queue, running: &held };
-        let plan = scheduler::plan(&self.settings.policy, self.inventory.as_deref(), queue);
+        self.look_at_dependencies(turn);
+        let now = Timestamp::now();
+        let held = devices::holders(self.inventory.as_deref(), &self.running, &self.outbox.view, now);
+        let usage = self.usage.at(now);
+        let queue = scheduler::Queue { waiting: &self.queue, running: &held, usage: &usage };
+        let plan = scheduler::plan(&self.settings.policy, self.inventory.as_deref(), queue, now);
+        let devices = self
+            .inventory
+            .as_ref()
+            .map_or(0, |inventory| inventory.devices.iter().filter(|reading| reading.is_usable()).count());
+        let minute = now.round(Unit::Minute).unwrap_or(now);
+        let forecast =
+            scheduler::forecast(&self.settings.policy, &plan, &self.queue, &held, devices, minute, FORECAST_TASKS);
+        for preempt in &plan.preempts {
+            self.preempt(preempt, turn);
+        }
         for start in plan.starts {
             if let Err(error) = self.begin(start.task, start.grant, turn) {
                 tracing::error!("cannot start {}: {error}", start.task);
@@ -197,10 +226,12 @@ impl Machine {
         }
         // Whoever waits for memory is to have it as soon as it is free.
         self.detection.hurry(plan.waits.iter().any(|(_, reason)| is_for_memory(&reason.cause)));
-        let waits = Waits { long: plan.waits.len() > self.settings.queue_warning as usize, tasks: plan.waits };
+        let long = plan.waits.len() > self.settings.queue_warning as usize;
+        let waits = Waits::new(plan.waits, forecast, long);
         for mut created in std::mem::take(&mut turn.created) {
             let id = created.task.id;
-            let reason = waits.reason(id).cloned().unwrap_or(WaitReason { position: 1, cause: WaitCause::Detecting });
+            let reason =
+                waits.reason(id).cloned().unwrap_or(WaitReason { position: 1, cause: WaitCause::Detecting.into() });
             let line = stamped(created.task.created_at, queued_line(&reason));
             created.task.state = TaskState::Queued { reason };
             let snapshot = turn.create(created.task, created.who, vec![line]);
@@ -256,13 +287,29 @@ impl Machine {
     }
 
     /// Puts the task where its age says; its position, from 1.
-    fn join_queue(&mut self, task: TaskId, demand: Demand) -> u32 {
+    fn join_queue(&mut self, ticket: Ticket) -> u32 {
+        let Ticket { task, owner, created_at, priority, after, demand, expected_seconds } = ticket;
         let index = self.position(task).unwrap_or_else(|index| index);
-        self.queue.insert(index, Waiting { task, demand, refused: self.refusals.of(task) });
+        let waiting = Waiting {
+            task,
+            owner,
+            priority,
+            urgency: 0,
+            since: created_at,
+            expected: expected_seconds.map(|seconds| SignedDuration::try_from_secs_f64(seconds).unwrap_or_default()),
+            demand,
+            blocked: None,
+            refused: self.refusals.of(task),
+        };
+        if !after.is_empty() {
+            self.dependencies.insert(task, after);
+        }
+        self.queue.insert(index, waiting);
         index as u32 + 1
     }
 
     fn leave_queue(&mut self, id: TaskId) {
+        self.dependencies.remove(&id);
         if let Ok(index) = self.position(id) {
             self.queue.remove(index);
         }
@@ -323,7 +370,9 @@ impl Machine {
             self.outbox.publish(Event::Queue(self.outbox.view.waits()));
         }
         let Some(inventory) = &self.inventory else { return };
-        let holders = devices::holders(Some(inventory), &self.running, &self.outbox.view);
+        let mut holders = devices::holders(Some(inventory), &self.running, &self.outbox.view, Timestamp::now());
+        // When they will end changes with every look and is told elsewhere.
+        holders.iter_mut().for_each(|holder| holder.ends_at = None);
         let status = DeviceStatus { inventory: inventory.clone(), holders };
         if self.outbox.view.devices().is_none_or(|current| *current != status) {
             let status = self.outbox.view.set_devices(status);

@@ -4,6 +4,7 @@ use std::{
 };
 
 use domain::{DeviceGrant, DeviceId, Inventory, Progress, Reading, Task, TaskId, TaskState, WaitReason};
+use scheduler::Forecast;
 use store::StoredTask;
 
 /// Lines of a task's log that travel with it.
@@ -21,6 +22,10 @@ pub struct View {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Waits {
     pub tasks: Vec<(TaskId, WaitReason)>,
+    /// When the first of them will start and end, as far as it can be told.
+    pub forecast: Vec<Forecast>,
+    /// Positions in `tasks` by the tasks' ids.
+    by_id: Vec<u32>,
     /// More wait than [`Settings::queue_warning`](crate::Settings::queue_warning).
     pub long: bool,
 }
@@ -82,10 +87,19 @@ impl Live {
 }
 
 impl Waits {
+    pub fn new(tasks: Vec<(TaskId, WaitReason)>, forecast: Vec<Forecast>, long: bool) -> Waits {
+        let mut by_id: Vec<u32> = (0..tasks.len() as u32).collect();
+        by_id.sort_unstable_by_key(|index| tasks[*index as usize].0);
+        Waits { tasks, forecast, by_id, long }
+    }
+
+    pub fn forecast(&self, task: TaskId) -> Option<&Forecast> {
+        self.forecast.iter().find(|forecast| forecast.task == task)
+    }
+
     pub fn reason(&self, task: TaskId) -> Option<&WaitReason> {
-        // Started in order of creation, so the list is sorted.
-        let index = self.tasks.binary_search_by_key(&task, |(task, _)| *task).ok()?;
-        Some(&self.tasks[index].1)
+        let place = self.by_id.binary_search_by_key(&task, |index| self.tasks[*index as usize].0).ok()?;
+        Some(&self.tasks[self.by_id[place] as usize].1)
     }
 }
 

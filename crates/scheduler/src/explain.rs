@@ -1,32 +1,116 @@
+//! The binding reason of every task that does not start.
+
+use std::{collections::BTreeMap, sync::Arc};
+
 use domain::{DeviceKind, DeviceState, Reading, TaskId, WaitCause, WaitReason};
 
 use crate::{
-    Waiting,
+    Policy, Waiting,
     ledger::{Account, Ledger},
     place,
+    reserve::Reservation,
 };
 
 /// The same cause for everybody.
-pub fn all(waiting: &[Waiting], cause: &WaitCause) -> Vec<(TaskId, WaitReason)> {
+pub fn all(waiting: &[&Waiting], cause: WaitCause) -> Vec<(TaskId, WaitReason)> {
+    let cause = Arc::new(cause);
     numbered(waiting.iter().map(|waiting| (waiting.task, cause.clone())).collect())
 }
 
-pub fn numbered(causes: Vec<(TaskId, WaitCause)>) -> Vec<(TaskId, WaitReason)> {
+fn numbered(causes: Vec<(TaskId, Arc<WaitCause>)>) -> Vec<(TaskId, WaitReason)> {
     causes.into_iter().zip(1..).map(|((task, cause), position)| (task, WaitReason { position, cause })).collect()
 }
 
-/// What those behind a waiting task wait for: the same busy devices, else that task.
-pub fn followers(first: Option<&(TaskId, WaitCause)>, rest: &[TaskId]) -> Vec<(TaskId, WaitCause)> {
-    let Some((task, cause)) = first else { return Vec::new() };
-    let cause = match cause {
-        WaitCause::DevicesBusy { .. } | WaitCause::NoUsableDevice { .. } => cause.clone(),
-        _ => WaitCause::Behind { task: *task },
-    };
-    rest.iter().map(|task| (*task, cause.clone())).collect()
+/// What equal tasks wait for alike.
+type Need = (u32, Option<u64>, bool);
+
+/// The reasons as the plan comes to them.
+#[derive(Default)]
+pub struct Waits {
+    waits: Vec<(TaskId, Arc<WaitCause>)>,
+    /// The first that has to wait for what others hold.
+    first: Option<TaskId>,
+    /// What those behind it wait for where nobody goes before another.
+    behind: Option<Arc<WaitCause>>,
+    /// Causes that hold for all tasks with this need, until something is promised.
+    known: BTreeMap<Need, Arc<WaitCause>>,
+    promises: usize,
+}
+
+impl Waits {
+    pub fn blocked(&mut self, waiting: &Waiting, cause: &WaitCause) {
+        self.waits.push((waiting.task, Arc::new(cause.clone())));
+    }
+
+    /// Has the task wait without a try where its turn has not come, or where an equal one failed a moment ago.
+    pub fn hold_up(&mut self, policy: &Policy, ledger: &Ledger<'_>, waiting: &Waiting) -> bool {
+        if let Some(cause) = &self.behind {
+            self.waits.push((waiting.task, cause.clone()));
+            return true;
+        }
+        if policy.one_at_a_time
+            && let Some(running) = ledger.holders.first()
+        {
+            let cause = Arc::new(WaitCause::DevicesBusy { running: *running, busy: 1 });
+            self.behind = Some(cause.clone());
+            self.waits.push((waiting.task, cause));
+            return true;
+        }
+        let promises = ledger.accounts.iter().map(|account| account.promises.len()).sum();
+        if promises != self.promises {
+            (self.promises, self.known) = (promises, BTreeMap::new());
+        }
+        match self.known.get(&need(waiting)).filter(|_| waiting.refused.is_empty()) {
+            Some(cause) => {
+                self.waits.push((waiting.task, cause.clone()));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Says why the task found no devices; true for the first that waits for what others hold.
+    pub fn explain(&mut self, ledger: &Ledger<'_>, reservation: Option<&Reservation>, waiting: &Waiting) -> bool {
+        if let Some(kept) = reservation
+            && place::on_devices(ledger, None, waiting).is_some()
+        {
+            self.waits.push((waiting.task, Arc::new(kept.cause())));
+            return false;
+        }
+        let cause = Arc::new(cause(ledger, waiting));
+        self.waits.push((waiting.task, cause.clone()));
+        if waiting.refused.is_empty() {
+            self.known.insert(need(waiting), cause.clone());
+        }
+        let is_first = self.first.is_none() && !is_for_ever(&cause);
+        if is_first {
+            self.first = Some(waiting.task);
+            if !ledger.policy.backfill {
+                self.behind = Some(match &*cause {
+                    WaitCause::DevicesBusy { .. } | WaitCause::NoUsableDevice { .. } => cause,
+                    _ => Arc::new(WaitCause::Behind { task: waiting.task }),
+                });
+            }
+        }
+        is_first
+    }
+
+    pub fn numbered(self) -> Vec<(TaskId, WaitReason)> {
+        numbered(self.waits)
+    }
+}
+
+fn need(waiting: &Waiting) -> Need {
+    (waiting.demand.devices, waiting.demand.memory, waiting.demand.shares)
+}
+
+/// This machine can never run it, so it holds up nobody.
+fn is_for_ever(cause: &WaitCause) -> bool {
+    matches!(cause, WaitCause::TooLarge { .. } | WaitCause::TooManyDevices { .. })
 }
 
 /// The binding reason why no devices were found for this task.
-pub fn cause(ledger: &Ledger<'_>, waiting: &Waiting) -> WaitCause {
+fn cause(ledger: &Ledger<'_>, waiting: &Waiting) -> WaitCause {
     let usable: Vec<&Account<'_>> = ledger.accounts.iter().filter(|account| account.reading.is_usable()).collect();
     if usable.is_empty() {
         return nothing_usable(ledger);
@@ -45,7 +129,7 @@ pub fn cause(ledger: &Ledger<'_>, waiting: &Waiting) -> WaitCause {
         };
     }
     let short = possible.iter().filter(|account| !place::fits(ledger, account, waiting));
-    let short: Vec<&&Account<'_>> = short.filter(|account| !account.is_taken(ledger.policy)).collect();
+    let short: Vec<&&Account<'_>> = short.filter(|account| !account.is_taken(ledger.policy, waiting)).collect();
     // Tell of the device that comes nearest to what is needed.
     if let Some(nearest) = short.iter().max_by_key(|account| account.free()) {
         return match waiting.refused.iter().find(|(device, _)| device == nearest.id()) {
@@ -53,8 +137,7 @@ pub fn cause(ledger: &Ledger<'_>, waiting: &Waiting) -> WaitCause {
             None => short_of_memory(ledger, nearest, waiting),
         };
     }
-    let holders = ledger.holders();
-    match holders.first() {
+    match ledger.holders.first() {
         // The one that has run longest is the likeliest to end first.
         Some(oldest) => WaitCause::DevicesBusy { running: *oldest, busy: busy(ledger) },
         None => nothing_usable(ledger),

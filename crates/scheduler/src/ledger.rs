@@ -1,8 +1,9 @@
 //! Device memory: what was measured, what is promised, what is left.
 
 use domain::{DeviceId, Grant, Inventory, MemoryHolder, Reading, TaskId};
+use jiff::Timestamp;
 
-use crate::{Policy, Running};
+use crate::{Policy, Running, Waiting};
 
 /// A task of unknown need gets a device that has at least this share of its memory free: a desktop may run there, an
 /// inference server not.
@@ -13,66 +14,134 @@ const DESKTOP_SHARE: f64 = 0.05;
 /// The devices in the inventory's order with what is promised on each, the starts of this plan included.
 pub struct Ledger<'a> {
     pub policy: &'a Policy,
+    pub now: Timestamp,
     pub accounts: Vec<Account<'a>>,
+    /// All that hold something, on devices that are gone too, the one that has held it longest first.
+    pub holders: Vec<TaskId>,
 }
 
 /// One device.
+#[derive(Clone)]
 pub struct Account<'a> {
     pub reading: &'a Reading,
     pub promises: Vec<Promise>,
     /// Bytes that the promised tasks still have to take.
     unused: u64,
+    /// Bytes that other programs have.
+    foreign: u64,
+    /// Bytes that tasks use which are taken to have ended.
+    freed: u64,
 }
 
 /// A grant on one device.
+#[derive(Clone)]
 pub struct Promise {
     pub task: TaskId,
     /// Bytes; `None`: the whole device.
     pub granted: Option<u64>,
+    used: u64,
+    pub shares: bool,
+    /// `None`: unknown.
+    pub ends_at: Option<Timestamp>,
+    /// It starts in this plan.
+    pub is_new: bool,
 }
 
 impl<'a> Ledger<'a> {
-    pub fn new(policy: &'a Policy, inventory: &'a Inventory, running: &[Running]) -> Ledger<'a> {
+    pub fn new(policy: &'a Policy, inventory: &'a Inventory, running: &[Running], now: Timestamp) -> Ledger<'a> {
         let accounts = inventory.devices.iter().map(|reading| Account::new(reading, running)).collect();
-        Ledger { policy, accounts }
+        let mut holders: Vec<TaskId> = running.iter().map(|running| running.task).collect();
+        holders.sort_unstable();
+        Ledger { policy, now, accounts, holders }
     }
 
     /// Books the grant of a task that starts in this plan; it uses nothing yet.
-    pub fn promise(&mut self, task: TaskId, grant: &Grant) {
+    pub fn promise(&mut self, waiting: &Waiting, grant: &Grant) {
+        let ends_at = Some(self.end_of(waiting));
+        self.holders.push(waiting.task);
         for granted in &grant.devices {
             let account = self.accounts.iter_mut().find(|account| account.reading.device.id == granted.device);
             if let Some(account) = account {
-                account.add(task, granted.bytes, None);
+                let (task, granted, shares) = (waiting.task, granted.bytes, waiting.demand.shares);
+                account.add(Promise { task, granted, used: 0, shares, ends_at, is_new: true });
             }
         }
     }
 
-    /// All that hold or get something, the one that has held it longest first.
-    pub fn holders(&self) -> Vec<TaskId> {
-        let mut tasks: Vec<TaskId> =
-            self.accounts.iter().flat_map(|account| account.promises.iter().map(|promise| promise.task)).collect();
-        tasks.sort_unstable();
-        tasks.dedup();
-        tasks
+    /// When the task would end if it started now.
+    pub fn end_of(&self, waiting: &Waiting) -> Timestamp {
+        let length = waiting.expected.unwrap_or(self.policy.unknown_length);
+        self.now.checked_add(length).unwrap_or(Timestamp::MAX)
     }
 }
 
 impl<'a> Account<'a> {
     fn new(reading: &'a Reading, running: &[Running]) -> Account<'a> {
-        let mut account = Account { reading, promises: Vec::new(), unused: 0 };
+        let mut account = Account { reading, promises: Vec::new(), unused: 0, foreign: foreign(reading), freed: 0 };
         for running in running {
             for (granted, used) in running.grant.devices.iter().zip(&running.used) {
                 if granted.device == reading.device.id {
-                    account.add(running.task, granted.bytes, *used);
+                    account.add(Promise {
+                        task: running.task,
+                        granted: granted.bytes,
+                        used: used.unwrap_or(0),
+                        shares: running.shares,
+                        ends_at: running.ends_at,
+                        is_new: false,
+                    });
                 }
             }
         }
         account
     }
 
-    fn add(&mut self, task: TaskId, granted: Option<u64>, used: Option<u64>) {
-        self.unused += granted.map_or(0, |granted| granted.saturating_sub(used.unwrap_or(0)));
-        self.promises.push(Promise { task, granted });
+    fn add(&mut self, promise: Promise) {
+        self.unused += promise.granted.map_or(0, |granted| granted.saturating_sub(promise.used));
+        self.promises.push(promise);
+    }
+
+    /// As if these had ended and given back what they use.
+    pub fn without(&self, tasks: &[TaskId]) -> Account<'a> {
+        let mut later = Account {
+            reading: self.reading,
+            promises: Vec::new(),
+            unused: 0,
+            foreign: self.foreign,
+            freed: self.freed,
+        };
+        for promise in &self.promises {
+            if tasks.contains(&promise.task) {
+                later.freed += promise.used;
+            } else {
+                later.add(promise.clone());
+            }
+        }
+        later
+    }
+
+    /// Promises that will still be held at that time.
+    fn lasting(&self, at: Timestamp) -> impl Iterator<Item = &Promise> {
+        self.promises.iter().filter(move |promise| promise.ends_at.is_none_or(|ends_at| ends_at > at))
+    }
+
+    pub fn left_at(&self, at: Timestamp) -> usize {
+        self.lasting(at).count()
+    }
+
+    pub fn shares_at(&self, at: Timestamp) -> bool {
+        self.lasting(at).all(|promise| promise.shares && promise.granted.is_some())
+    }
+
+    /// Bytes that will be free and not promised, if other programs keep what they have.
+    pub fn free_at(&self, at: Timestamp) -> u64 {
+        let promised: u64 = self.lasting(at).filter_map(|promise| promise.granted).sum();
+        self.allocatable().saturating_sub(self.foreign + promised)
+    }
+
+    /// Free enough for a task of unknown need if none of ours is on it.
+    pub fn is_roomy_without_ours(&self) -> bool {
+        let free = self.allocatable().saturating_sub(self.foreign);
+        !self.is_shared() || free as f64 >= MOSTLY_FREE * self.allocatable() as f64
     }
 
     pub fn id(&self) -> &DeviceId {
@@ -86,17 +155,20 @@ impl<'a> Account<'a> {
 
     /// Free by measurement and not promised to anybody, in bytes.
     pub fn free(&self) -> u64 {
-        self.reading.memory.map_or(0, |memory| memory.free.saturating_sub(self.unused))
+        self.reading.memory.map_or(0, |memory| (memory.free + self.freed).saturating_sub(self.unused))
     }
 
     pub fn allocatable(&self) -> u64 {
         self.reading.memory.map_or(0, |memory| memory.allocatable())
     }
 
-    /// No further task is taken, whatever its size.
-    pub fn is_taken(&self, policy: &Policy) -> bool {
-        let most = if self.is_shared() { policy.tasks_per_gpu.max(1) as usize } else { 1 };
-        self.promises.len() >= most || self.promises.iter().any(|promise| promise.granted.is_none())
+    /// This task cannot be added, whatever its size.
+    pub fn is_taken(&self, policy: &Policy, waiting: &Waiting) -> bool {
+        if self.promises.is_empty() {
+            return false;
+        }
+        let most = if self.is_shared() && waiting.demand.shares { policy.tasks_per_gpu.max(1) as usize } else { 1 };
+        self.promises.len() >= most || self.promises.iter().any(|promise| promise.granted.is_none() || !promise.shares)
     }
 
     /// Other programs keep it from being used at all.

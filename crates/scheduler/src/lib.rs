@@ -1,63 +1,81 @@
-//! Decides what starts now and says why the rest waits.
+//! Decides what starts now, what makes room, and why the rest waits.
 //!
 //! Pure: no IO, no clock, no randomness. The daemon and the simulator call the same [`plan`].
 //!
 //! The stages read one after the other: [`order`] the queue, [`ledger`] what each device has left, [`place`] tasks on
-//! it, [`explain`] the rest.
+//! it, [`reserve`] devices for the first that does not fit and let others go first where that does not delay it,
+//! [`preempt`] for it, [`explain`] the rest. [`forecast`] says when it will all happen.
 
 mod explain;
+mod forecast;
 mod ledger;
 mod order;
 mod place;
+mod policy;
+mod preempt;
+mod reserve;
 
-use domain::{Demand, DeviceId, Grant, Inventory, MemoryHolder, Reading, TaskId, WaitCause, WaitReason};
+use std::collections::BTreeMap;
 
+use domain::{Demand, DeviceId, Grant, Inventory, MemoryHolder, Priority, Reading, TaskId, WaitCause, WaitReason};
+use jiff::{SignedDuration, Timestamp};
+
+use explain::Waits;
 use ledger::Ledger;
 
-/// What the owner of the machine decides.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy {
-    /// Tasks that may train on one GPU at a time if their grants fit beside each other.
-    pub tasks_per_gpu: u32,
-    /// Leave a GPU alone while other programs use it, instead of using what they leave.
-    pub exclusive: bool,
-}
-
-impl Default for Policy {
-    fn default() -> Policy {
-        Policy { tasks_per_gpu: 3, exclusive: false }
-    }
-}
+pub use forecast::{Forecast, forecast};
+pub use policy::{Policy, Preemption};
 
 /// Everything that wants or holds a device.
 #[derive(Debug, Clone, Copy)]
 pub struct Queue<'a> {
     pub waiting: &'a [Waiting],
     pub running: &'a [Running],
+    /// GPU-seconds that each user has used of late, divided by the user's weight.
+    pub usage: &'a BTreeMap<String, f64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Waiting {
     pub task: TaskId,
+    pub owner: String,
+    pub priority: Priority,
+    /// Chosen by hand among its class: the higher the sooner, 0 by itself.
+    pub urgency: i64,
+    /// When it came into the queue for the first time.
+    pub since: Timestamp,
+    /// How long it will run; `None`: unknown.
+    pub expected: Option<SignedDuration>,
     pub demand: Demand,
+    /// Why it must not start whatever is free: a dependency, quiet hours, a quota.
+    pub blocked: Option<WaitCause>,
     /// Devices that it was refused on a moment ago, and why: not to be tried in this plan.
     pub refused: Vec<(DeviceId, WaitCause)>,
 }
 
 /// An attempt that holds its grant until its last process has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Running {
     pub task: TaskId,
     pub grant: Grant,
     /// Bytes in use of each device of the grant, in its order; `None`: unknown.
     pub used: Vec<Option<u64>>,
+    pub priority: Priority,
+    pub started_at: Timestamp,
+    /// `None`: unknown.
+    pub ends_at: Option<Timestamp>,
+    pub shares: bool,
+    /// What it would lose if it were stopped now, for example since its last checkpoint; `None`: it cannot go on later, or
+    /// is being stopped already.
+    pub loss: Option<SignedDuration>,
 }
 
 /// The answer for one moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
     pub starts: Vec<Start>,
-    /// Every waiting task that is not started, in the order in which they will start.
+    pub preempts: Vec<Preempt>,
+    /// Every waiting task that is not started, in the order in which tasks get their chance.
     pub waits: Vec<(TaskId, WaitReason)>,
 }
 
@@ -67,33 +85,44 @@ pub struct Start {
     pub grant: Grant,
 }
 
-/// First in, first out: the first task that has to wait for memory or a device holds up those behind it, but one that
-/// this machine can never run holds up nobody. `None` for the inventory while detection has not answered yet.
-pub fn plan(policy: &Policy, inventory: Option<&Inventory>, queue: Queue<'_>) -> Plan {
-    let waiting = order::by_creation(queue.waiting);
+/// Stop this one at a checkpoint, so that the other can start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preempt {
+    pub task: TaskId,
+    pub in_favour_of: TaskId,
+}
+
+/// The whole queue at one moment. `None` for the inventory while detection has not answered yet.
+pub fn plan(policy: &Policy, inventory: Option<&Inventory>, queue: Queue<'_>, now: Timestamp) -> Plan {
+    let ranked = order::rank(policy, queue, now);
     let Some(inventory) = inventory else {
-        return Plan { starts: Vec::new(), waits: explain::all(&waiting, &WaitCause::Detecting) };
+        return Plan { waits: explain::all(&ranked, WaitCause::Detecting), ..Plan::default() };
     };
-    let mut ledger = Ledger::new(policy, inventory, queue.running);
-    let mut starts = Vec::new();
-    let mut waits = Vec::new();
-    let mut tasks = waiting.iter();
-    for waiting in tasks.by_ref() {
-        if let Some(grant) = place::on_devices(&ledger, waiting) {
-            ledger.promise(waiting.task, &grant);
-            starts.push(Start { task: waiting.task, grant });
+    let mut ledger = Ledger::new(policy, inventory, queue.running, now);
+    let mut waits = Waits::default();
+    let mut reservation = None;
+    let mut plan = Plan::default();
+    for waiting in ranked {
+        if let Some(cause) = &waiting.blocked {
+            waits.blocked(waiting, cause);
             continue;
         }
-        let cause = explain::cause(&ledger, waiting);
-        let never = matches!(cause, WaitCause::TooLarge { .. } | WaitCause::TooManyDevices { .. });
-        waits.push((waiting.task, cause));
-        if !never {
-            break;
+        if waits.hold_up(policy, &ledger, waiting) {
+            continue;
+        }
+        if let Some(grant) = place::on_devices(&ledger, reservation.as_ref(), waiting) {
+            ledger.promise(waiting, &grant);
+            plan.starts.push(Start { task: waiting.task, grant });
+            continue;
+        }
+        let is_first = waits.explain(&ledger, reservation.as_ref(), waiting);
+        if is_first && policy.backfill {
+            plan.preempts = preempt::in_favour_of(&ledger, queue.running, waiting);
+            reservation = reserve::for_first(&ledger, waiting);
         }
     }
-    let followers = explain::followers(waits.last(), &tasks.map(|waiting| waiting.task).collect::<Vec<_>>());
-    waits.extend(followers);
-    Plan { starts, waits: explain::numbered(waits) }
+    plan.waits = waits.numbered();
+    plan
 }
 
 /// Memory that is promised but not yet in use on this device and no longer there, with who took it: other programs

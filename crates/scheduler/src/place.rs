@@ -1,25 +1,28 @@
-use std::cmp::Reverse;
+//! Devices for one task, now.
+
+use std::collections::BTreeMap;
 
 use domain::{DeviceGrant, Grant};
 
 use crate::{
     Waiting,
     ledger::{Account, Ledger},
+    reserve::Reservation,
 };
 
-/// The devices for one task, all of them or none.
-pub fn on_devices(ledger: &Ledger<'_>, waiting: &Waiting) -> Option<Grant> {
-    let mut fitting: Vec<_> =
-        ledger.accounts.iter().enumerate().filter(|(_, account)| fits(ledger, account, waiting)).collect();
-    // A GPU to itself before a shared one, the smallest that is large enough, the one with the least to spare.
-    fitting.sort_by_key(|(index, account)| {
-        (account.promises.len(), account.allocatable(), account.free(), Reverse(account.is_shared()), *index)
-    });
+/// All devices it needs or none. With a reservation, only where it does not delay the task that has it.
+pub fn on_devices(ledger: &Ledger<'_>, reservation: Option<&Reservation>, waiting: &Waiting) -> Option<Grant> {
     let wanted = waiting.demand.devices.max(1) as usize;
+    let free = |(index, account): &(usize, &Account<'_>)| {
+        fits(ledger, account, waiting) && reservation.is_none_or(|kept| kept.leaves(*index, ledger, waiting))
+    };
+    let mut fitting: Vec<(usize, &Account<'_>)> = ledger.accounts.iter().enumerate().filter(free).collect();
     if fitting.len() < wanted {
         return None;
     }
-    let mut chosen = fitting;
+    // A GPU to itself before a shared one, the smallest that is large enough, the one with the least to spare.
+    fitting.sort_by_key(|(index, account)| (account.promises.len(), account.allocatable(), account.free(), *index));
+    let mut chosen = if wanted > 1 { alike(&fitting, wanted) } else { fitting };
     chosen.truncate(wanted);
     chosen.sort_by_key(|(index, _)| *index);
     let grant = |account: &Account<'_>| DeviceGrant {
@@ -29,10 +32,22 @@ pub fn on_devices(ledger: &Ledger<'_>, waiting: &Waiting) -> Option<Grant> {
     Some(Grant { devices: chosen.into_iter().map(|(_, account)| grant(account)).collect() })
 }
 
+/// GPUs of one kind, if there are enough: the slowest sets the pace of all.
+fn alike<'a>(fitting: &[(usize, &'a Account<'a>)], wanted: usize) -> Vec<(usize, &'a Account<'a>)> {
+    let mut kinds: BTreeMap<(Option<&str>, &str), Vec<(usize, &Account<'_>)>> = BTreeMap::new();
+    for (index, account) in fitting {
+        let device = &account.reading.device;
+        kinds.entry((device.architecture.as_deref(), &device.name)).or_default().push((*index, account));
+    }
+    let mut enough: Vec<_> = kinds.into_values().filter(|alike| alike.len() >= wanted).collect();
+    enough.sort_by_key(|alike| alike.iter().take(wanted).map(|(_, account)| account.promises.len()).sum::<usize>());
+    enough.into_iter().next().unwrap_or_else(|| fitting.to_vec())
+}
+
 pub fn fits(ledger: &Ledger<'_>, account: &Account<'_>, waiting: &Waiting) -> bool {
     let policy = ledger.policy;
     can_ever(account, waiting)
-        && !account.is_taken(policy)
+        && !account.is_taken(policy, waiting)
         && !account.is_left_alone(policy)
         && !waiting.refused.iter().any(|(device, _)| device == account.id())
         && match waiting.demand.memory {

@@ -1,16 +1,17 @@
 //! What must hold for every queue and every machine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
-    Demand, Device, DeviceGrant, DeviceId, DeviceKind, DeviceMemory, Finding, Grant, Inventory, ProcessUse, Reading,
-    TaskId, WaitCause,
+    Demand, Device, DeviceGrant, DeviceId, DeviceKind, DeviceMemory, Finding, Grant, Inventory, Priority, ProcessUse,
+    Reading, TaskId, WaitCause,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use scheduler::{Plan, Policy, Queue, Running, Waiting, free, plan, shortfall};
 
 const GIB: u64 = 1 << 30;
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 fn id(number: u64) -> TaskId {
     TaskId::new(0, number)
@@ -32,7 +33,7 @@ fn gpu(index: u32, total: u64, foreign: u64) -> Reading {
         used: foreign * GIB,
         free: (total - foreign) * GIB - GIB / 2,
     };
-    let mut reading = Reading::usable(device(index, DeviceKind::Nvidia), memory, Timestamp::UNIX_EPOCH);
+    let mut reading = Reading::usable(device(index, DeviceKind::Nvidia), memory, NOW);
     if foreign > 0 {
         let process = ProcessUse { name: Some("vllm".into()), ..ProcessUse::new(4242, Some(foreign * GIB)) };
         reading.processes.push(process);
@@ -42,24 +43,43 @@ fn gpu(index: u32, total: u64, foreign: u64) -> Reading {
 
 fn simulated(index: u32) -> Reading {
     let memory = DeviceMemory { total: 24 * GIB, reserved: None, used: 0, free: 24 * GIB };
-    Reading::usable(device(index, DeviceKind::Simulated), memory, Timestamp::UNIX_EPOCH)
+    Reading::usable(device(index, DeviceKind::Simulated), memory, NOW)
 }
 
 fn broken(index: u32) -> Reading {
-    Reading::unusable(device(index, DeviceKind::Nvidia), lost(), Timestamp::UNIX_EPOCH)
+    Reading::unusable(device(index, DeviceKind::Nvidia), lost(), NOW)
 }
 
 fn inventory(devices: Vec<Reading>) -> Inventory {
-    Inventory { taken_at: Timestamp::UNIX_EPOCH, devices, findings: vec![], detection_error: None }
+    Inventory { taken_at: NOW, devices, findings: vec![], detection_error: None }
 }
 
 fn holding(task: u64, device: &str, gib: Option<u64>, used: Option<u64>) -> Running {
     let grant = DeviceGrant { device: DeviceId(device.into()), bytes: gib.map(|gib| gib * GIB) };
-    Running { task: id(task), grant: Grant { devices: vec![grant] }, used: vec![used.map(|gib| gib * GIB)] }
+    Running {
+        task: id(task),
+        grant: Grant { devices: vec![grant] },
+        used: vec![used.map(|gib| gib * GIB)],
+        priority: Priority::Normal,
+        started_at: NOW,
+        ends_at: None,
+        shares: true,
+        loss: None,
+    }
 }
 
 fn waiting(task: u64, devices: u32, gib: Option<u64>) -> Waiting {
-    Waiting { task: id(task), demand: Demand { devices, memory: gib.map(|gib| gib * GIB) }, refused: vec![] }
+    Waiting {
+        task: id(task),
+        owner: "ana".into(),
+        priority: Priority::Normal,
+        urgency: 0,
+        since: NOW,
+        expected: None,
+        demand: Demand { devices, memory: gib.map(|gib| gib * GIB), shares: true },
+        blocked: None,
+        refused: vec![],
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -70,9 +90,13 @@ struct Moment {
     running: Vec<Running>,
 }
 
+fn plan_of(policy: &Policy, inventory: Option<&Inventory>, waiting: &[Waiting], running: &[Running]) -> Plan {
+    plan(policy, inventory, Queue { waiting, running, usage: &BTreeMap::new() }, NOW)
+}
+
 impl Moment {
     fn plan(&self) -> Plan {
-        plan(&self.policy, self.inventory.as_ref(), Queue { waiting: &self.waiting, running: &self.running })
+        plan_of(&self.policy, self.inventory.as_ref(), &self.waiting, &self.running)
     }
 }
 
@@ -87,26 +111,52 @@ prop_compose! {
     }
 }
 
+fn priorities() -> impl Strategy<Value = Priority> {
+    prop_oneof![Just(Priority::Low), Just(Priority::Normal), Just(Priority::High), Just(Priority::Urgent)]
+}
+
+fn policies() -> impl Strategy<Value = Policy> {
+    prop_oneof![1 => Just(Policy::one()), 1 => Just(Policy::fifo()), 1 => Just(Policy::easy()), 3 => Just(Policy::default())]
+}
+
 prop_compose! {
     fn one_waiting()(
         devices in prop_oneof![4 => Just(1u32), 1 => 2..4u32],
         gib in proptest::option::weighted(0.8, 1..50u64),
         refused in proptest::option::weighted(0.2, 0..6u32),
+        blocked in proptest::bool::weighted(0.1),
+        shares in proptest::bool::weighted(0.8),
+        priority in priorities(),
+        minutes in proptest::option::weighted(0.8, 1..600i64),
+        waited in 0..200i64,
     ) -> Waiting {
         let cause = WaitCause::Detecting;
-        let refused = refused.map(|index| (DeviceId(format!("GPU-{index}")), cause)).into_iter().collect();
-        Waiting { refused, ..waiting(0, devices, gib) }
+        let refused = refused.map(|index| (DeviceId(format!("GPU-{index}")), cause.clone())).into_iter().collect();
+        let alone = waiting(0, devices, gib);
+        Waiting {
+            refused,
+            demand: Demand { shares, ..alone.demand },
+            priority,
+            blocked: blocked.then_some(cause),
+            expected: minutes.map(SignedDuration::from_mins),
+            since: NOW - SignedDuration::from_hours(waited),
+            ..alone
+        }
     }
 }
 
 prop_compose! {
     /// Waiting tasks in any order; running tasks on some of the devices, one of them possibly gone from the inventory.
     fn moments()(
+        policy in policies(),
         tasks_per_gpu in 1..4u32,
         exclusive in proptest::bool::weighted(0.2),
         readings in proptest::option::weighted(0.95, readings()),
         queue in proptest::collection::vec(one_waiting(), 0..8),
-        holders in proptest::collection::vec((0..7u32, proptest::option::of(1..12u64), proptest::option::of(0..12u64)), 0..5),
+        holders in proptest::collection::vec(
+            (0..7u32, proptest::option::of(1..12u64), proptest::option::of(0..12u64), priorities(), 0..900i64, 0..900i64),
+            0..5,
+        ),
         reversed in any::<bool>(),
     ) -> Moment {
         let mut waiting: Vec<Waiting> =
@@ -114,9 +164,15 @@ prop_compose! {
         if reversed {
             waiting.reverse();
         }
-        let holder = |((device, gib, used), task)| holding(task, &format!("GPU-{device}"), gib, used);
+        let holder = |((device, gib, used, priority, ran, rest), task)| Running {
+            priority,
+            started_at: NOW - SignedDuration::from_mins(ran),
+            ends_at: (rest > 0).then(|| NOW + SignedDuration::from_mins(rest)),
+            loss: (ran % 3 > 0).then(|| SignedDuration::from_mins(ran % 20)),
+            ..holding(task, &format!("GPU-{device}"), gib, used)
+        };
         let running = holders.into_iter().zip(1..).map(holder).collect();
-        Moment { policy: Policy { tasks_per_gpu, exclusive }, inventory: readings.map(inventory), waiting, running }
+        Moment { policy: Policy { tasks_per_gpu, exclusive, ..policy }, inventory: readings.map(inventory), waiting, running }
     }
 }
 
@@ -152,13 +208,15 @@ proptest! {
             .starts
             .iter()
             .map(|start| Running {
-                task: start.task,
                 grant: start.grant.clone(),
                 used: vec![Some(0); start.grant.devices.len()],
+                shares: moment.waiting.iter().any(|waiting| waiting.task == start.task && waiting.demand.shares),
+                ..holding(start.task.number, "", None, None)
             })
             .collect();
         for start in &plan.starts {
             let asked = moment.waiting.iter().find(|waiting| waiting.task == start.task).expect("it was waiting");
+            prop_assert_eq!(&asked.blocked, &None);
             let devices: BTreeSet<&DeviceId> = start.grant.devices.iter().map(|grant| &grant.device).collect();
             prop_assert_eq!(devices.len(), asked.demand.devices as usize, "all devices or none, each once");
             for grant in &start.grant.devices {
@@ -177,36 +235,137 @@ proptest! {
                     prop_assert_eq!(grant.bytes, asked.demand.memory);
                     prop_assert!(bytes <= memory.free, "all promises together are free memory");
                     prop_assert!(count <= moment.policy.tasks_per_gpu as usize);
+                    let alone = |task: TaskId| moment.waiting.iter().any(|other| other.task == task && !other.demand.shares);
+                    let beside = started.iter().filter(|other| {
+                        other.grant.devices.iter().any(|granted| granted.device == grant.device)
+                    });
+                    prop_assert!(count == 1 || !beside.into_iter().any(|other| alone(other.task)), "who shares was asked");
                 }
             }
         }
 
-        // First in, first out, but for tasks that this machine can never run.
-        let holds_up = |cause: &WaitCause| {
-            !matches!(cause, WaitCause::TooLarge { .. } | WaitCause::TooManyDevices { .. })
-        };
-        let last_start = plan.starts.iter().map(|start| start.task).max();
-        let first_wait = plan.waits.iter().find(|(_, reason)| holds_up(&reason.cause)).map(|(task, _)| *task);
-        if let (Some(start), Some(wait)) = (last_start, first_wait) {
-            prop_assert!(start < wait, "first in, first out");
+        // Only what may be interrupted is, and for somebody who waits.
+        for preempt in &plan.preempts {
+            let victim = moment.running.iter().find(|running| running.task == preempt.task).expect("it runs");
+            prop_assert!(victim.loss.is_some());
+            prop_assert!(NOW.duration_since(victim.started_at) >= SignedDuration::from_mins(10));
+            prop_assert!(plan.waits.iter().any(|(task, _)| *task == preempt.in_favour_of));
         }
 
-        // The one that holds the others up really cannot start: alone on what is left it would wait as well.
-        if let Some(task) = first_wait {
+        // Nobody waits for what is free: the first that waits would wait as well if it were alone.
+        let first = plan.waits.iter().map(|(task, _)| *task).find(|task| {
+            let waiting = moment.waiting.iter().find(|waiting| waiting.task == *task).expect("it waits");
+            waiting.blocked.is_none()
+        });
+        if let (Some(task), false) = (first, moment.policy.one_at_a_time) {
             let alone = moment.waiting.iter().filter(|waiting| waiting.task == task).cloned().collect();
             let running = moment.running.iter().chain(&started).cloned().collect();
             let later = Moment { waiting: alone, running, ..moment.clone() };
             prop_assert!(later.plan().starts.is_empty(), "nobody waits for what is free");
         }
+        if moment.policy.one_at_a_time {
+            prop_assert!(plan.starts.len() + moment.running.len() <= 1.max(moment.running.len()));
+        }
+    }
+}
+
+/// Plays a queue to its end, with every length as expected; when each task started, in minutes.
+fn play(
+    policy: &Policy,
+    readings: Vec<Reading>,
+    mut waiting: Vec<Waiting>,
+    mut running: Vec<Running>,
+) -> BTreeMap<TaskId, i64> {
+    let inventory = inventory(readings);
+    let mut now = NOW;
+    let mut started = BTreeMap::new();
+    loop {
+        let plan = plan(
+            policy,
+            Some(&inventory),
+            Queue { waiting: &waiting, running: &running, usage: &BTreeMap::new() },
+            now,
+        );
+        for start in plan.starts {
+            let index = waiting.iter().position(|waiting| waiting.task == start.task).expect("it waited");
+            let length = waiting.remove(index).expected.expect("all lengths are known");
+            started.insert(start.task, now.duration_since(NOW).as_mins());
+            let used = vec![Some(0); start.grant.devices.len()];
+            let ends_at = Some(now + length);
+            let running_now = holding(start.task.number, "", None, None);
+            running.push(Running { grant: start.grant, used, ends_at, started_at: now, ..running_now });
+        }
+        let Some(next) = running.iter().filter_map(|running| running.ends_at).min() else { return started };
+        now = next;
+        running.retain(|running| running.ends_at != Some(next));
+    }
+}
+
+prop_compose! {
+    fn queues()(
+        tasks in proptest::collection::vec((1..4u32, 1..24u64, 1..300i64), 2..10),
+        gpus in 1..4u32,
+    ) -> (Vec<Reading>, Vec<Waiting>) {
+        let task = |((devices, gib, minutes), number): ((u32, u64, i64), u64)| {
+            let expected = Some(SignedDuration::from_mins(minutes));
+            Waiting { expected, ..waiting(number, devices.min(gpus), Some(gib.min(23))) }
+        };
+        ((0..gpus).map(|index| gpu(index, 24, 0)).collect(), tasks.into_iter().zip(1..).map(task).collect())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    /// Whoever goes before the first that waits does not delay it: it starts when it would if nobody went before it.
+    #[test]
+    fn backfilling_delays_nobody_who_has_a_reservation((readings, queue) in queues()) {
+        let easy = Policy { priority: false, tasks_per_gpu: 2, ..Policy::easy() };
+        let inventory = inventory(readings.clone());
+        let first = plan_of(&easy, Some(&inventory), &queue, &[]);
+        let Some((head, _)) = first.waits.first() else { return Ok(()) };
+        let upto: Vec<Waiting> = queue.iter().filter(|waiting| waiting.task <= *head).cloned().collect();
+        let alone = play(&easy, readings.clone(), upto, vec![]);
+        let together = play(&easy, readings, queue.clone(), vec![]);
+        prop_assert!(together[head] <= alone[head], "{} instead of {}", together[head], alone[head]);
+        prop_assert_eq!(together.len(), queue.len(), "and all get their turn");
+    }
+}
+
+/// A stream of short tasks that never ends, and one long one: it gets its turn.
+#[test]
+fn nobody_starves_behind_shorter_tasks() {
+    let policy = Policy::default();
+    let inventory = inventory(vec![simulated(0)]);
+    let short = |number: u64, since: Timestamp| Waiting {
+        expected: Some(SignedDuration::from_mins(10)),
+        since,
+        ..waiting(number, 1, Some(1))
+    };
+    let mut long = Waiting { expected: Some(SignedDuration::from_hours(24)), ..waiting(1, 1, Some(1)) };
+    long.priority = Priority::Low;
+    let mut queue = vec![long, short(2, NOW), short(3, NOW)];
+    let mut now = NOW;
+    for number in 4.. {
+        let plan =
+            plan(&policy, Some(&inventory), Queue { waiting: &queue, running: &[], usage: &BTreeMap::new() }, now);
+        let start = plan.starts[0].task;
+        if start == id(1) {
+            break;
+        }
+        queue.retain(|waiting| waiting.task != start);
+        now = now + SignedDuration::from_mins(10);
+        queue.push(short(number, now));
+        assert!(now.duration_since(NOW) < SignedDuration::from_hours(24 * 21), "three weeks and no turn");
     }
 }
 
 fn cause(readings: Option<Vec<Reading>>, running: &[Running], demand: Waiting) -> WaitCause {
     let inventory = readings.map(inventory);
     let waiting = [demand];
-    let plan = plan(&Policy::default(), inventory.as_ref(), Queue { waiting: &waiting, running });
+    let plan = plan_of(&Policy::fifo(), inventory.as_ref(), &waiting, running);
     assert_eq!(plan.starts, [], "it has to wait");
-    plan.waits[0].1.cause.clone()
+    (*plan.waits[0].1.cause).clone()
 }
 
 #[test]
@@ -222,7 +381,7 @@ fn the_reason_names_what_is_waited_for() {
         WaitCause::NoUsableDevice { zh: "Card 0：丢失".into(), en: "Card 0: lost".into() }
     );
     let sentence = |readings, running: &[Running], demand| {
-        let reason = domain::WaitReason { position: 1, cause: cause(Some(readings), running, demand) };
+        let reason = domain::WaitReason { position: 1, cause: cause(Some(readings), running, demand).into() };
         reason.sentence(domain::Language::En)
     };
     assert_eq!(
@@ -255,7 +414,7 @@ fn the_reason_names_what_is_waited_for() {
 fn what_the_machine_can_never_run_holds_up_nobody() {
     let queue = [waiting(1, 1, Some(90)), waiting(2, 1, Some(20)), waiting(3, 1, Some(20)), waiting(4, 1, Some(1))];
     let inventory = inventory(vec![gpu(0, 24, 0)]);
-    let plan = plan(&Policy::default(), Some(&inventory), Queue { waiting: &queue, running: &[] });
+    let plan = plan_of(&Policy::fifo(), Some(&inventory), &queue, &[]);
     assert_eq!(plan.starts.iter().map(|start| start.task).collect::<Vec<_>>(), [id(2)]);
     let codes: Vec<_> = plan.waits.iter().map(|(task, reason)| (*task, reason.code())).collect();
     assert_eq!(codes, [(id(1), "too_large"), (id(3), "device_memory"), (id(4), "behind")]);
@@ -265,18 +424,18 @@ fn what_the_machine_can_never_run_holds_up_nobody() {
 fn tasks_share_a_gpu_only_when_none_is_empty_and_the_smallest_that_fits_is_taken() {
     let inventory = inventory(vec![gpu(0, 80, 0), gpu(1, 24, 0), gpu(2, 24, 10)]);
     let queue = [10, 11, 12, 13].map(|number| waiting(number, 1, Some(10)));
-    let plan = plan(&Policy::default(), Some(&inventory), Queue { waiting: &queue, running: &[] });
+    let plan = plan_of(&Policy::fifo(), Some(&inventory), &queue, &[]);
     let devices: Vec<_> = plan.starts.iter().map(|start| start.grant.devices[0].device.0.as_str()).collect();
     assert_eq!(devices, ["GPU-2", "GPU-1", "GPU-0", "GPU-1"]);
 }
 
 #[test]
 fn a_gpu_that_others_use_is_left_alone_if_the_owner_wants_it_so() {
-    let exclusive = Policy { exclusive: true, ..Policy::default() };
+    let exclusive = Policy { exclusive: true, ..Policy::fifo() };
     let starts = |foreign| {
         let inventory = inventory(vec![gpu(0, 80, foreign)]);
         let queue = [waiting(1, 1, Some(10))];
-        plan(&exclusive, Some(&inventory), Queue { waiting: &queue, running: &[] })
+        plan_of(&exclusive, Some(&inventory), &queue, &[])
     };
     assert_eq!(starts(2).starts.len(), 1, "a desktop is no use");
     assert_eq!(starts(10).waits[0].1.code(), "foreign_use");

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use api_types::AlternativeView;
 use axum::http::StatusCode;
-use domain::{Estimate, FineTune, Objective, Recipe, Warning};
+use domain::{Dependency, Estimate, FineTune, Objective, Priority, Recipe, Warning};
 use engine::{Submission, Submitted};
 use recipes::{
     advice,
@@ -29,6 +29,8 @@ pub struct Request {
     pub recipe: Recipe,
     pub time_limit: Option<u64>,
     pub hold: bool,
+    pub priority: Priority,
+    pub after: Vec<Dependency>,
     /// Rather change the recipe than let it wait for memory that this machine does not have.
     pub fit: bool,
 }
@@ -41,13 +43,16 @@ pub struct Accepted {
 
 /// Validates the task with its data set and model, and submits it.
 pub async fn submit(app: &Shared, request: Request, who: &str) -> Result<Accepted> {
-    let Request { name, recipe, time_limit, hold, fit } = request;
+    let Request { name, recipe, time_limit, hold, priority, after, fit } = request;
     let name = name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
     if name.as_ref().is_some_and(|name| name.chars().count() > NAME_LENGTH) {
         return Err(ApiError::invalid(format!("name is longer than {NAME_LENGTH} characters")));
     }
     if time_limit == Some(0) {
         return Err(ApiError::invalid("time_limit_seconds is 0; use 1 or more, or leave it out"));
+    }
+    if let Some(missing) = after.iter().find(|dependency| !matches!(app.engine.task(dependency.task), Ok(Some(_)))) {
+        return Err(ApiError::invalid(format!("after names {}, which is no task here", missing.task)));
     }
     validate(&recipe)?;
     let Prepared { recipe, estimate, warnings, alternatives } = match recipe {
@@ -58,7 +63,7 @@ pub async fn submit(app: &Shared, request: Request, who: &str) -> Result<Accepte
             blocking(move || prepare(&app, recipe, fit)).await?
         }
     };
-    let submission = Submission { name, recipe, time_limit, hold, warnings, estimate };
+    let submission = Submission { name, recipe, time_limit, priority, after, hold, warnings, estimate };
     let submitted = app.engine.submit(submission, who).await?;
     Ok(Accepted { submitted, alternatives })
 }

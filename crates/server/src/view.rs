@@ -98,10 +98,12 @@ fn wait(reason: &WaitReason) -> WaitView {
         en: reason.sentence(Language::En),
     };
     let holders = |holders: &[MemoryHolder]| holders.iter().map(holder).collect();
-    match &reason.cause {
-        WaitCause::DevicesBusy { running: task, .. } | WaitCause::Behind { task } => {
-            WaitView { running: Some(task.to_string()), ..view }
-        }
+    match &*reason.cause {
+        WaitCause::DevicesBusy { running: task, .. }
+        | WaitCause::Behind { task }
+        | WaitCause::Reserved { task, .. }
+        | WaitCause::Dependency { task }
+        | WaitCause::Preempted { by: task } => WaitView { running: Some(task.to_string()), ..view },
         WaitCause::DeviceMemory { needed, device, free, holders: who } => WaitView {
             device: Some(device.clone()),
             needed_bytes: Some(*needed),
@@ -206,7 +208,7 @@ mod tests {
         let task = TaskId::new(1, 2);
         let foreign = MemoryHolder { pid: Some(42), name: Some("vllm".into()), bytes: Some(7), task: None };
         let ours = MemoryHolder { pid: None, name: None, bytes: None, task: Some(task) };
-        let view = |cause| wait(&WaitReason { position: 3, cause });
+        let view = |cause: WaitCause| wait(&WaitReason { position: 3, cause: cause.into() });
         let (device, holders) = ("GPU 0".to_owned(), vec![foreign.clone(), ours]);
 
         let short = view(WaitCause::DeviceMemory { needed: 10, device: device.clone(), free: 4, holders });

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 pub use accounts::{Account, Accounts};
 pub use read::{Filter, JournalRow, Reader, StoredTask};
-pub use write::{Change, LiveAttempt, Revision, TaskRecord, Transition, Writer};
+pub use write::{Change, LiveAttempt, Revision, TaskRecord, Ticket, Transition, Writer};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

@@ -5,8 +5,11 @@ use rusqlite::Connection;
 use crate::{Result, StoreError};
 
 /// One file per schema version, applied in order, each in a transaction of its own.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_estimates.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_estimates.sql"),
+    include_str!("migrations/0003_queue.sql"),
+];
 
 /// Brings the database to this version's schema; `PRAGMA user_version` counts the migrations applied.
 pub fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {

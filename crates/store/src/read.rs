@@ -181,7 +181,7 @@ fn select_tasks(condition: &str) -> String {
 fn stored_task(row: &Row<'_>) -> Result<StoredTask> {
     Ok(StoredTask {
         task: rows::task(row)?,
-        progress: rows::from_json("a task's progress", row.get_ref(11)?.as_str().map_err(rusqlite::Error::from)?)?,
-        log_tail: row.get(12)?,
+        progress: rows::from_json("a task's progress", row.get_ref(13)?.as_str().map_err(rusqlite::Error::from)?)?,
+        log_tail: row.get(14)?,
     })
 }

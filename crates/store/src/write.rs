@@ -1,7 +1,8 @@
 use std::path::Path;
 
 use domain::{
-    Adjustment, Attempt, Demand, Estimate, Measurement, Progress, StateKind, Task, TaskId, TaskState, Warning,
+    Adjustment, Attempt, Demand, Dependency, Estimate, Measurement, Priority, Progress, StateKind, Task, TaskId,
+    TaskState, Warning,
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, TransactionBehavior, params};
@@ -64,6 +65,33 @@ pub struct Transition {
     pub progress: Progress,
     /// The last log lines as they stand now.
     pub log: Vec<String>,
+}
+
+/// What a queued task's place depends on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ticket {
+    pub task: TaskId,
+    pub owner: String,
+    pub created_at: Timestamp,
+    pub priority: Priority,
+    pub after: Vec<Dependency>,
+    pub demand: Demand,
+    /// Of the whole training; `None`: unknown.
+    pub expected_seconds: Option<f64>,
+}
+
+impl Ticket {
+    pub fn of(task: &Task) -> Ticket {
+        Ticket {
+            task: task.id,
+            owner: task.owner.clone(),
+            created_at: task.created_at,
+            priority: task.priority,
+            after: task.after.clone(),
+            demand: Demand::of(task),
+            expected_seconds: task.estimate.as_ref().and_then(|estimate| estimate.total_seconds),
+        }
+    }
 }
 
 /// The parts of a task that change without a transition.
@@ -148,18 +176,29 @@ impl Writer {
         Ok(seq as u64)
     }
 
-    /// All queued tasks with what they need, oldest first.
-    pub fn queued(&self) -> Result<Vec<(TaskId, Demand)>> {
+    /// All queued tasks with what their place in the queue depends on, oldest first.
+    pub fn queued(&self) -> Result<Vec<Ticket>> {
         let mut statement = self.connection.prepare(
-            "SELECT number, unix_seconds, needed_devices, needed_bytes
+            "SELECT number, unix_seconds, needed_devices, needed_bytes, shares, owner, created_at, priority, after,
+                    expected_seconds
              FROM task WHERE kind = 'queued' AND removed_at IS NULL ORDER BY number",
         )?;
-        let tasks = statement.query_map([], |row| {
+        let mut found = statement.query([])?;
+        let mut tickets = Vec::new();
+        while let Some(row) = found.next()? {
             let memory = row.get::<_, Option<i64>>(3)?.map(|bytes| bytes as u64);
-            let id = TaskId::new(row.get(1)?, row.get::<_, i64>(0)? as u64);
-            Ok((id, Demand { devices: row.get(2)?, memory }))
-        })?;
-        Ok(tasks.collect::<std::result::Result<_, _>>()?)
+            let text = |index| row.get_ref(index)?.as_str().map_err(rusqlite::Error::from);
+            tickets.push(Ticket {
+                task: TaskId::new(row.get(1)?, row.get::<_, i64>(0)? as u64),
+                demand: Demand { devices: row.get(2)?, memory, shares: row.get(4)? },
+                owner: row.get(5)?,
+                created_at: rows::timestamp(row.get(6)?)?,
+                priority: rows::from_json("a task's priority", text(7)?)?,
+                after: rows::from_json("a task's dependencies", text(8)?)?,
+                expected_seconds: row.get(9)?,
+            });
+        }
+        Ok(tickets)
     }
 
     /// Attempts without a recorded end, for re-adoption after a restart.
@@ -173,8 +212,8 @@ impl Writer {
         let mut found = statement.query([])?;
         let mut live = Vec::new();
         while let Some(row) = found.next()? {
-            let attempt = rows::from_json("an attempt", &row.get::<_, String>(14)?)?;
-            live.push(LiveAttempt { record: record(row)?, attempt, removed: row.get(15)? });
+            let attempt = rows::from_json("an attempt", &row.get::<_, String>(16)?)?;
+            live.push(LiveAttempt { record: record(row)?, attempt, removed: row.get(17)? });
         }
         Ok(live)
     }
@@ -193,14 +232,14 @@ impl Writer {
 /// The columns that [`record`] reads, in its order.
 const RECORD_COLUMNS: &str =
     "task.number, unix_seconds, name, owner, created_at, time_limit, recipe, warnings,
-    state, estimate, adjustments, progress, log_tail, (SELECT coalesce(max(number), 0) FROM attempt AS launched WHERE launched.task = task.number)";
+    state, estimate, adjustments, priority, after, progress, log_tail, (SELECT coalesce(max(number), 0) FROM attempt AS launched WHERE launched.task = task.number)";
 
 fn record(row: &Row<'_>) -> Result<TaskRecord> {
     Ok(TaskRecord {
         task: rows::task(row)?,
-        progress: rows::from_json("a task's progress", &row.get::<_, String>(11)?)?,
-        log: rows::from_json("a task's log lines", &row.get::<_, String>(12)?)?,
-        attempts: row.get(13)?,
+        progress: rows::from_json("a task's progress", &row.get::<_, String>(13)?)?,
+        log: rows::from_json("a task's log lines", &row.get::<_, String>(14)?)?,
+        attempts: row.get(15)?,
     })
 }
 
@@ -212,8 +251,8 @@ fn apply(connection: &Connection, change: &Change) -> Result<Option<u64>> {
                 .prepare_cached(
                     "INSERT INTO task (number, unix_seconds, name, owner, created_at, time_limit, recipe, warnings,
                                        kind, state, progress, log_tail, estimate, adjustments, needed_devices,
-                                       needed_bytes)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                       needed_bytes, shares, priority, after, expected_seconds)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 )?
                 .execute(params![
                     task.id.number as i64,
@@ -232,6 +271,10 @@ fn apply(connection: &Connection, change: &Change) -> Result<Option<u64>> {
                     rows::to_json(&task.adjustments),
                     demand.devices,
                     demand.memory.map(|bytes| bytes as i64),
+                    demand.shares,
+                    rows::to_json(&task.priority),
+                    rows::to_json(&task.after),
+                    task.estimate.as_ref().and_then(|estimate| estimate.total_seconds),
                 ])?;
             journal(connection, task.created_at, task.id, who, None, task.state.kind().as_str(), "created").map(Some)
         }
@@ -278,7 +321,8 @@ fn apply(connection: &Connection, change: &Change) -> Result<Option<u64>> {
             let Revision { task, warnings, estimate, adjustments, demand } = revision.as_ref();
             connection
                 .prepare_cached(
-                    "UPDATE task SET warnings = ?, estimate = ?, adjustments = ?, needed_devices = ?, needed_bytes = ?
+                    "UPDATE task SET warnings = ?, estimate = ?, adjustments = ?, needed_devices = ?, needed_bytes = ?,
+                                     expected_seconds = ?
                      WHERE number = ?",
                 )?
                 .execute(params![
@@ -287,6 +331,7 @@ fn apply(connection: &Connection, change: &Change) -> Result<Option<u64>> {
                     rows::to_json(adjustments),
                     demand.devices,
                     demand.memory.map(|bytes| bytes as i64),
+                    estimate.as_ref().and_then(|estimate| estimate.total_seconds),
                     task.number as i64,
                 ])?;
             Ok(None)

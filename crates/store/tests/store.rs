@@ -1,9 +1,9 @@
 use domain::{
     Adjustment, Attempt, Basis, Breakdown, Demand, DeviceGrant, DeviceId, Estimate, Failure, FineTune, Grant,
-    Measurement, Progress, Recipe, StateKind, Task, TaskId, TaskState, WaitCause, WaitReason, Warning,
+    Measurement, Priority, Progress, Recipe, StateKind, Task, TaskId, TaskState, WaitCause, WaitReason, Warning,
 };
 use jiff::Timestamp;
-use store::{Change, Filter, Reader, Revision, StoreError, Transition, Writer};
+use store::{Change, Filter, Reader, Revision, StoreError, Ticket, Transition, Writer};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_760_000_000 + second).unwrap()
@@ -18,9 +18,11 @@ fn queued(number: u64) -> Task {
         time_limit: 21_600,
         recipe: Recipe::FineTune(FineTune::default()),
         warnings: vec![],
+        priority: Priority::Normal,
+        after: vec![],
         estimate: None,
         adjustments: vec![],
-        state: TaskState::Queued { reason: WaitReason { position: 1, cause: WaitCause::Detecting } },
+        state: TaskState::Queued { reason: WaitReason { position: 1, cause: WaitCause::Detecting.into() } },
     }
 }
 
@@ -75,7 +77,7 @@ fn what_was_committed_is_there_after_reopening() {
 
     let writer = Writer::open(&path).unwrap();
     assert_eq!(writer.last_number().unwrap(), 3, "a removed task's number is not used again");
-    assert_eq!(writer.queued().unwrap(), [(queued(3).id, Demand { devices: 1, memory: None })]);
+    assert_eq!(writer.queued().unwrap(), [Ticket::of(&queued(3))]);
     let live = writer.live_attempts().unwrap();
     assert_eq!(live.len(), 1);
     assert_eq!((live[0].record.task.id, &live[0].attempt, live[0].record.attempts), (queued(1).id, &attempt(), 1));
@@ -153,7 +155,8 @@ fn what_is_learnt_of_a_tasks_needs_is_kept() {
     let measured = Change::Measured { task: task.id, at: at(1), measurement: measurement.clone() };
     writer.commit(&[create(1), Change::Revise(Box::new(Revision::of(&task))), measured]).unwrap();
 
-    assert_eq!(writer.queued().unwrap(), [(task.id, Demand { devices: 1, memory: Some(8) })]);
+    assert_eq!(writer.queued().unwrap(), [Ticket::of(&task)]);
+    assert_eq!(Ticket::of(&task).demand, Demand { devices: 1, memory: Some(8), shares: true });
     let reader = Reader::open(&path).unwrap();
     assert_eq!(reader.task(task.id).unwrap().unwrap().task, task);
     assert_eq!(reader.measurements(10).unwrap(), [measurement]);
@@ -177,7 +180,8 @@ fn a_database_of_the_first_schema_is_brought_up_to_date() {
     drop(raw);
 
     let writer = Writer::open(&path).unwrap();
-    assert_eq!(writer.queued().unwrap(), [(queued(7).id, Demand { devices: 1, memory: None })]);
+    let tickets = writer.queued().unwrap();
+    assert_eq!((tickets.len(), &tickets[0].demand), (1, &Demand { devices: 1, memory: None, shares: true }));
     let task = Reader::open(&path).unwrap().task(queued(7).id).unwrap().unwrap().task;
     let Recipe::FineTune(recipe) = &task.recipe else { panic!("{task:?}") };
     assert_eq!((recipe.num_epochs, recipe.trainer, recipe.gradient_checkpointing), (2, None, true));

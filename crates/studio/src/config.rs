@@ -3,6 +3,7 @@
 use std::{io, net::IpAddr, net::Ipv4Addr, path::Path, time::Duration};
 
 use domain::Home;
+use engine::Policy;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
@@ -45,6 +46,34 @@ pub struct Queue {
     pub time_limit: Duration,
     /// More waiting tasks than this and whoever submits is warned.
     pub warn_above: u32,
+    /// In which order tasks start.
+    pub policy: PolicyName,
+}
+
+/// A policy of the scheduler by its name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyName {
+    /// One task at a time, whatever the number of GPUs.
+    One,
+    /// In the order of arrival; the first that does not fit holds up the rest.
+    Fifo,
+    /// The same with priorities and backfilling.
+    Easy,
+    /// Priorities, fair shares, short tasks first with ageing, backfilling, packing, pre-emption.
+    #[default]
+    Full,
+}
+
+impl PolicyName {
+    pub fn build(self) -> Policy {
+        match self {
+            PolicyName::One => Policy::one(),
+            PolicyName::Fifo => Policy::fifo(),
+            PolicyName::Easy => Policy::easy(),
+            PolicyName::Full => Policy::default(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -104,7 +133,7 @@ impl Default for Server {
 
 impl Default for Queue {
     fn default() -> Queue {
-        Queue { time_limit: Duration::from_secs(6 * 3600), warn_above: 5 }
+        Queue { time_limit: Duration::from_secs(6 * 3600), warn_above: 5, policy: PolicyName::default() }
     }
 }
 
@@ -246,13 +275,16 @@ mod tests {
         let config = Config::parse(
             "[server]\nport = 1\nsecond_port = 0\nlisten = \"0.0.0.0\"\nauthentication = true\n\
              allowed_origins = [\"http://a\"]\nhosts = [\"box:1\"]\nupload_limit_gb = 0.5\n\
-             [queue]\ntime_limit = \"1h30m\"\nwarn_above = 9\n[tasks]\ngrace = \"5s\"\nlog_cap_mb = 1\n\
+             [queue]\ntime_limit = \"1h30m\"\nwarn_above = 9\npolicy = \"easy\"\n[tasks]\ngrace = \"5s\"\nlog_cap_mb = 1\n\
              [gpus]\ntasks_per_gpu = 1\nforeign_use = \"exclusive\"\nsweep_deadline = \"4s\"\n\
              [[gpus.services]]\nname = \"chat\"\ncommand_contains = \"serve.py\"\n",
         )
         .unwrap();
         assert_eq!((config.server.port, config.server.second_port), (1, 0));
-        assert_eq!(config.queue, Queue { time_limit: Duration::from_secs(5400), warn_above: 9 });
+        assert_eq!(
+            config.queue,
+            Queue { time_limit: Duration::from_secs(5400), warn_above: 9, policy: PolicyName::Easy }
+        );
         assert_eq!(config.tasks, Tasks { grace: Duration::from_secs(5), log_cap_mb: 1 });
         let services = vec![Service { name: "chat".into(), command_contains: "serve.py".into() }];
         let gpus = Gpus {

@@ -194,6 +194,15 @@ const CHINESE: &[(&str, &str)] = &[
     ("Only say what it needs, whether that fits, and what would", "只显示所需资源、能否放下以及可行的配置，不提交"),
     ("GPUs that it needs at once", "同时需要的 GPU 数"),
     (
+        "low, normal, high or urgent; urgent tasks may interrupt others at a checkpoint",
+        "low、normal、high 或 urgent；urgent 任务可以让其他任务在检查点暂停",
+    ),
+    (
+        "Start only after this task has completed; ID,any: after it has ended in any way. Repeat for more",
+        "该任务成功完成后才启动；写成 ID,any 则以任何方式结束后即可；可重复",
+    ),
+    ("The command may run on a GPU beside other tasks", "允许该命令与其他任务共用一块 GPU"),
+    (
         "GPU memory that the command needs on each GPU, such as 10GiB; left out, it gets GPUs to itself",
         "命令在每块 GPU 上需要的显存，例如 10GiB；不写则独占 GPU",
     ),

@@ -68,8 +68,14 @@ fn create(task: Task, log: Vec<String>) -> Change {
 
 fn queued(number: u64) -> Task {
     let argv = ["sleep", "100000"].map(String::from).to_vec();
-    let recipe =
-        Recipe::Command(Command { argv, cwd: "/".into(), env: Default::default(), memory_bytes: None, gpus: 1 });
+    let recipe = Recipe::Command(Command {
+        argv,
+        cwd: "/".into(),
+        env: Default::default(),
+        memory_bytes: None,
+        gpus: 1,
+        share: false,
+    });
     task(number, recipe, TaskState::Queued { reason: waiting() })
 }
 
@@ -82,6 +88,8 @@ fn task(number: u64, recipe: Recipe, state: TaskState) -> Task {
         created_at,
         time_limit: 6 * 3600,
         recipe,
+        priority: Default::default(),
+        after: Vec::new(),
         warnings: Vec::new(),
         estimate: None,
         adjustments: Vec::new(),
@@ -98,5 +106,5 @@ fn fine_tune() -> FineTune {
 }
 
 fn waiting() -> WaitReason {
-    WaitReason { position: 1, cause: WaitCause::Detecting }
+    WaitReason { position: 1, cause: WaitCause::Detecting.into() }
 }

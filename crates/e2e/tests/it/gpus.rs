@@ -71,7 +71,8 @@ impl Machine {
             "while [ ! -e {release} ]; do sleep 0.02; done | {hold} --device $CUDA_VISIBLE_DEVICES --bytes {taken_gib}GiB"
         );
         let mut task = script(&self.studio, &text);
-        task.command.as_mut().unwrap().memory_bytes = Some(granted_gib * GIB);
+        let command = task.command.as_mut().unwrap();
+        (command.memory_bytes, command.share) = (Some(granted_gib * GIB), true);
         task
     }
 

@@ -1,8 +1,8 @@
 //! What people ask for.
 
-use domain::{Demand, StateKind, Task, TaskId, TaskState, WaitReason};
+use domain::{StateKind, Task, TaskId, TaskState, WaitReason};
 use jiff::Timestamp;
-use store::{Change, TaskRecord, Transition};
+use store::{Change, TaskRecord, Ticket, Transition};
 
 use crate::{
     EngineError, Submission, Submitted,
@@ -32,6 +32,8 @@ impl Machine {
             created_at: now,
             time_limit: submission.time_limit.unwrap_or(self.settings.default_time_limit),
             recipe: submission.recipe,
+            priority: submission.priority,
+            after: submission.after,
             warnings: submission.warnings,
             estimate: submission.estimate,
             adjustments: Vec::new(),
@@ -42,7 +44,7 @@ impl Machine {
                 turn.create(task, who, vec![stamped(now, "任务已保存，等待放行 / held until it is released")]);
             turn.answer_created(reply, snapshot, self.queue.len());
         } else {
-            self.join_queue(id, Demand::of(&task));
+            self.join_queue(Ticket::of(&task));
             turn.touched.insert(id);
             turn.created.push(Created { task, who, reply });
         }
@@ -83,8 +85,8 @@ impl Machine {
         if task.state != TaskState::Pending {
             return Err(EngineError::NotHeld(id));
         }
-        let position = self.join_queue(id, Demand::of(&task));
-        let reason = WaitReason { position, cause: self.present_cause() };
+        let position = self.join_queue(Ticket::of(&task));
+        let reason = WaitReason { position, cause: self.present_cause().into() };
         task.state = TaskState::Queued { reason };
         let (from, to, at, why) = (StateKind::Pending, task.state.clone(), Timestamp::now(), "released".to_owned());
         turn.transition(&task, Transition { task: id, from, to, at, who, why, progress, log });

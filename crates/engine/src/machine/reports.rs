@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use domain::{
-    Adjustment, Demand, DeviceId, Estimate, Language, Recipe, StateKind, TaskId, TaskState, WaitCause, WaitReason,
-    Warning,
+    Adjustment, DeviceId, Estimate, Language, Recipe, StateKind, TaskId, TaskState, WaitCause, WaitReason, Warning,
 };
 use jiff::Timestamp;
-use store::{Change, Revision, TaskRecord, Transition};
+use scheduler::Preempt;
+use store::{Change, Revision, TaskRecord, Ticket, Transition};
 
 use crate::{
     clock::stamped,
@@ -48,6 +48,7 @@ impl Machine {
             Fact::Refused { .. } if stopping => self.attempt_is_over(report.task, turn),
             Fact::Refused { device, cause } => self.refuse(report.task, device, cause, turn),
             Fact::Ended(_) if stopping => self.attempt_is_over(report.task, turn),
+            Fact::Ended(Outcome::Stopped) if running.preempted_by.is_some() => self.make_way(report.task, turn),
             Fact::Ended(outcome) => match (running.broken.take(), outcome) {
                 (None, Outcome::OutOfMemory { next: Some((adjustment, estimate)), .. }) => {
                     self.try_safer(report.task, adjustment, estimate, turn);
@@ -72,6 +73,7 @@ impl Machine {
             turn.effects.push(Effect::RemoveFiles(id));
         }
         self.refusals.forget(id);
+        self.usage.add(&running.task, &running.attempt, Timestamp::now());
         // Its memory is free only once it was measured to be.
         self.detection.refresh();
     }
@@ -81,7 +83,7 @@ impl Machine {
         self.refusals.add(id, device, cause.clone(), Instant::now());
         // Readings show who took it.
         self.detection.refresh();
-        let sentence = |language| WaitReason { position: 1, cause: cause.clone() }.sentence(language);
+        let sentence = |language| WaitReason { position: 1, cause: cause.clone().into() }.sentence(language);
         let note = format!("{} / {}", sentence(Language::Zh), sentence(Language::En));
         self.requeue(id, cause.clone(), note, "the trial allocation failed", turn);
     }
@@ -109,8 +111,8 @@ impl Machine {
         let live = self.outbox.view.live(id);
         let mut log = live.log_tail();
         log.push(stamped(at, note));
-        let position = self.join_queue(id, Demand::of(&task));
-        task.state = TaskState::Queued { reason: WaitReason { position, cause } };
+        let position = self.join_queue(Ticket::of(&task));
+        task.state = TaskState::Queued { reason: WaitReason { position, cause: cause.into() } };
         let (to, who, progress) = (task.state.clone(), "studio".to_owned(), live.progress);
         let record = TaskRecord {
             task: task.clone(),
@@ -123,6 +125,23 @@ impl Machine {
         turn.effects.push(Effect::ForgetLive(id));
         turn.requeued.insert(id, record);
         tracing::info!("[FinetuneManager] 任务回到队列: {id} ({why})");
+    }
+
+    /// Asks a running task to save and end; when it has, [`Machine::make_way`] puts it back into the queue.
+    pub fn preempt(&mut self, preempt: &Preempt, turn: &mut Turn) {
+        let Some(running) = self.running.get_mut(&preempt.task) else { return };
+        running.preempted_by = Some(preempt.in_favour_of);
+        turn.effects.push(Effect::Stop { task: preempt.task, attempt: running.attempt.number, now: false });
+    }
+
+    /// The preempted attempt has ended at a checkpoint.
+    fn make_way(&mut self, id: TaskId, turn: &mut Turn) {
+        let running = self.running.get(&id).expect("it was running");
+        self.usage.add(&running.task, &running.attempt, Timestamp::now());
+        let by = running.preempted_by.expect("it was preempted");
+        let note = format!("在检查点暂停，为 {by} 让出设备 / paused at a checkpoint to make room for {by}");
+        self.requeue(id, WaitCause::Preempted { by }, note, &format!("made room for {by}"), turn);
+        self.detection.refresh();
     }
 
     /// Two steps were measured: that is what the attempt holds from now on, whatever had been estimated.
@@ -154,7 +173,7 @@ impl Machine {
                 turn.effects.push(Effect::Stop { task: id, attempt: running.attempt.number, now: true });
             }
         }
-        let holders = devices::holders(Some(&inventory), &self.running, &self.outbox.view);
+        let holders = devices::holders(Some(&inventory), &self.running, &self.outbox.view, Timestamp::now());
         for (id, pid, warning) in devices::squeezed(&inventory, &holders) {
             self.warn(id, pid, warning, turn);
         }

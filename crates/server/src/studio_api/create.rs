@@ -1,6 +1,6 @@
 use api_types::ErrorBody;
 use axum::{extract::State, response::Response};
-use domain::{FineTune, Recipe};
+use domain::{FineTune, Priority, Recipe};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
@@ -54,7 +54,8 @@ pub async fn create(
     Json(body): Json<Map<String, Value>>,
 ) -> Result<Response> {
     let recipe = Recipe::FineTune(fine_tune(&Fields(&body))?);
-    let request = submit::Request { name: None, recipe, time_limit: None, hold: false, fit: false };
+    let (priority, after) = (Priority::Normal, Vec::new());
+    let request = submit::Request { name: None, recipe, time_limit: None, hold: false, priority, after, fit: false };
     let submit::Accepted { submitted, .. } = submit::submit(&app, request, &who).await.map_err(ApiError::in_chinese)?;
     let warning = submit::queue_warning(&app, &submitted);
     let mut out = Vec::new();

@@ -1,7 +1,7 @@
 //! From a request to a recipe, and from a recipe back to a request that asks for it.
 
 use api_types::{CommandRequest, FineTunePatch, FineTuneRequest, LoraTargets};
-use domain::{Command, FineTune, Loss, Method, TrainerKind};
+use domain::{Command, Condition, Dependency, FineTune, InvalidTaskId, Loss, Method, Priority, TrainerKind};
 use recipes::Preset;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -9,8 +9,8 @@ use serde_json::Value;
 use crate::error::{ApiError, Result};
 
 pub fn command(request: CommandRequest) -> Command {
-    let CommandRequest { argv, cwd, env, memory_bytes, gpus } = request;
-    Command { argv, cwd, env, memory_bytes, gpus: gpus.unwrap_or(1) }
+    let CommandRequest { argv, cwd, env, memory_bytes, gpus, share } = request;
+    Command { argv, cwd, env, memory_bytes, gpus: gpus.unwrap_or(1), share }
 }
 
 /// With the preset's values, then the defaults, for what the request leaves out.
@@ -240,4 +240,27 @@ mod tests {
         let detail = refusal(|request| request.lora_targets = Some(LoraTargets::Word("some".into())));
         assert!(detail.contains("lora_targets") && detail.contains("qv"), "{detail}");
     }
+}
+
+/// `low`, `normal`, `high` or `urgent`; left out: normal.
+pub fn priority(word: Option<&str>) -> Result<Priority> {
+    match word {
+        None | Some("normal") => Ok(Priority::Normal),
+        Some("low") => Ok(Priority::Low),
+        Some("high") => Ok(Priority::High),
+        Some("urgent") => Ok(Priority::Urgent),
+        Some(other) => Err(ApiError::invalid(format!("priority is {other:?}; use low, normal, high or urgent"))),
+    }
+}
+
+/// `finetune_…` or `finetune_…,any`.
+pub fn dependency(text: &str) -> Result<Dependency> {
+    let (task, condition) = text.split_once(',').unwrap_or((text, "ok"));
+    let condition = match condition {
+        "ok" => Condition::Ok,
+        "any" => Condition::Any,
+        other => return Err(ApiError::invalid(format!("after has the condition {other:?}; use ok or any"))),
+    };
+    let task = task.parse().map_err(|error: InvalidTaskId| ApiError::invalid(error.to_string()))?;
+    Ok(Dependency { task, condition })
 }

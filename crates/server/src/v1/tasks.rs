@@ -98,13 +98,15 @@ pub async fn submit(
     Caller(who): Caller,
     extract::Json(body): extract::Json<SubmitTask>,
 ) -> Result<(StatusCode, Json<CreatedTask>)> {
-    let SubmitTask { name, fine_tune, command, time_limit_seconds: time_limit, hold, fit } = body;
+    let SubmitTask { name, fine_tune, command, time_limit_seconds: time_limit, priority, after, hold, fit } = body;
     let recipe = match (fine_tune, command) {
         (Some(request), None) => Recipe::FineTune(recipe::fine_tune(request)?),
         (None, Some(command)) => Recipe::Command(recipe::command(command)),
         _ => return Err(ApiError::invalid("give exactly one of `fine_tune` and `command`")),
     };
-    let request = submit::Request { name, recipe, time_limit, hold, fit };
+    let priority = recipe::priority(priority.as_deref())?;
+    let after = after.iter().map(|text| recipe::dependency(text)).collect::<Result<_>>()?;
+    let request = submit::Request { name, recipe, time_limit, hold, priority, after, fit };
     let submit::Accepted { submitted, alternatives } = submit::submit(&app, request, &who).await?;
     let mut task = view::task(&submitted.snapshot, app.engine.home());
     task.warnings.extend(queue_warning(&app, &submitted).as_ref().map(view::warning));

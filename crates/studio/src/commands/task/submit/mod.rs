@@ -34,6 +34,15 @@ pub struct Submit {
     /// GPU memory that the command needs on each GPU, such as 10GiB; left out, it gets GPUs to itself
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, requires = "command")]
     memory: Option<u64>,
+    /// The command may run on a GPU beside other tasks
+    #[arg(long, requires = "memory")]
+    share: bool,
+    /// low, normal, high or urgent; urgent tasks may interrupt others at a checkpoint
+    #[arg(long, value_name = "CLASS", value_parser = ["low", "normal", "high", "urgent"], hide_possible_values = true)]
+    priority: Option<String>,
+    /// Start only after this task has completed; ID,any: after it has ended in any way. Repeat for more
+    #[arg(long, value_name = "ID")]
+    after: Vec<String>,
     /// A name to know it by
     #[arg(long)]
     name: Option<String>,
@@ -114,7 +123,8 @@ fn request(submit: Submit) -> Result<SubmitTask> {
         })
         .transpose()?;
     let Submit { name, hold, fit, gpus, .. } = submit;
-    let task = SubmitTask { name, time_limit_seconds, hold, fit, ..SubmitTask::default() };
+    let (priority, after) = (submit.priority, submit.after);
+    let task = SubmitTask { name, time_limit_seconds, priority, after, hold, fit, ..SubmitTask::default() };
     if submit.command.is_empty() {
         if !submit.env.is_empty() {
             return Err(CliError::usage(
@@ -141,6 +151,7 @@ fn request(submit: Submit) -> Result<SubmitTask> {
         cwd: cwd.to_string_lossy().into_owned(),
         env: variables(&submit.env)?,
         memory_bytes: submit.memory,
+        share: submit.share,
         gpus,
     };
     Ok(SubmitTask { command: Some(command), ..task })

@@ -1,0 +1,71 @@
+//! Which running tasks make room for the first that waits.
+
+use domain::Priority;
+use jiff::SignedDuration;
+
+use crate::{
+    Preempt, Preemption, Running, Waiting,
+    ledger::{Account, Ledger},
+    place,
+};
+
+/// The cheapest victims whose devices, all at once, would let the task start. None if even all of them would not do.
+pub fn in_favour_of(ledger: &Ledger<'_>, running: &[Running], waiting: &Waiting) -> Vec<Preempt> {
+    let Some(rules) = &ledger.policy.preemption else { return Vec::new() };
+    let victims: Vec<&Running> = running.iter().filter(|running| may_stop(ledger, rules, running, waiting)).collect();
+    let mut options: Vec<(SignedDuration, usize, Vec<&Running>)> = ledger
+        .accounts
+        .iter()
+        .enumerate()
+        .filter_map(|(index, account)| {
+            let stopped = make_room(ledger, account, &victims, waiting)?;
+            Some((stopped.iter().filter_map(|running| running.loss).sum(), index, stopped))
+        })
+        .collect();
+    options.sort_by_key(|(loss, index, _)| (*loss, *index));
+    let wanted = waiting.demand.devices.max(1) as usize;
+    if options.len() < wanted {
+        return Vec::new();
+    }
+    let mut stopped: Vec<_> =
+        options.into_iter().take(wanted).flat_map(|(_, _, stopped)| stopped).map(|running| running.task).collect();
+    stopped.sort_unstable();
+    stopped.dedup();
+    stopped.into_iter().map(|task| Preempt { task, in_favour_of: waiting.task }).collect()
+}
+
+fn may_stop(ledger: &Ledger<'_>, rules: &Preemption, running: &Running, waiting: &Waiting) -> bool {
+    let ran = ledger.now.duration_since(running.started_at);
+    if running.loss.is_none() || ran < rules.after {
+        return false;
+    }
+    let is_urgent = waiting.priority == Priority::Urgent && running.priority < Priority::Urgent;
+    let needs = waiting.expected.unwrap_or(ledger.policy.unknown_length);
+    let rest = running.ends_at.map(|ends_at| ends_at.duration_since(ledger.now));
+    let is_long =
+        ran >= rules.long && running.priority <= waiting.priority && rest.is_some_and(|rest| needs * 2 < rest);
+    is_urgent || is_long
+}
+
+/// The victims on this device that have to go, those that lose least first; empty if it has room as it is.
+fn make_room<'a>(
+    ledger: &Ledger<'_>,
+    account: &Account<'_>,
+    victims: &[&'a Running],
+    waiting: &Waiting,
+) -> Option<Vec<&'a Running>> {
+    if place::fits(ledger, account, waiting) {
+        return Some(Vec::new());
+    }
+    let mut here: Vec<&Running> = victims
+        .iter()
+        .filter(|victim| victim.grant.devices.iter().any(|granted| granted.device == *account.id()))
+        .copied()
+        .collect();
+    here.sort_by_key(|victim| (victim.loss, victim.task));
+    (1..=here.len()).map(|count| &here[..count]).find_map(|stopped| {
+        let tasks: Vec<_> = stopped.iter().map(|running| running.task).collect();
+        let without = account.without(&tasks);
+        place::fits(ledger, &without, waiting).then(|| stopped.to_vec())
+    })
+}
