@@ -41,7 +41,7 @@ fn main() -> ExitCode {
             report.print();
             report.faults.is_empty()
         }
-        Job::Openapi => run::in_root("cargo", &["test", "--quiet", "-p", "server", "--test", "openapi"])
+        Job::Openapi => run::in_root("cargo", &["test", "--quiet", "-p", "server", "--test", "server", "openapi"])
             .env("SAGE_UPDATE_OPENAPI", "1")
             .status()
             .is_ok_and(|status| status.success()),

@@ -4,6 +4,7 @@ use std::{io, net::IpAddr, net::Ipv4Addr, path::Path, time::Duration};
 
 use domain::Home;
 use engine::Policy;
+use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
@@ -48,6 +49,20 @@ pub struct Queue {
     pub warn_above: u32,
     /// In which order tasks start.
     pub policy: PolicyName,
+    /// No attempt is interrupted for another task earlier than this.
+    #[serde(deserialize_with = "duration")]
+    pub preempt_after: Duration,
+}
+
+impl Queue {
+    /// The named policy with this file's figures.
+    pub fn policy(&self) -> Policy {
+        let mut policy = self.policy.build();
+        if let Some(preemption) = &mut policy.preemption {
+            preemption.after = SignedDuration::try_from(self.preempt_after).unwrap_or(SignedDuration::MAX);
+        }
+        policy
+    }
 }
 
 /// A policy of the scheduler by its name.
@@ -66,7 +81,7 @@ pub enum PolicyName {
 }
 
 impl PolicyName {
-    pub fn build(self) -> Policy {
+    fn build(self) -> Policy {
         match self {
             PolicyName::One => Policy::one(),
             PolicyName::Fifo => Policy::fifo(),
@@ -133,7 +148,12 @@ impl Default for Server {
 
 impl Default for Queue {
     fn default() -> Queue {
-        Queue { time_limit: Duration::from_secs(6 * 3600), warn_above: 5, policy: PolicyName::default() }
+        Queue {
+            time_limit: Duration::from_secs(6 * 3600),
+            warn_above: 5,
+            policy: PolicyName::default(),
+            preempt_after: Duration::from_secs(600),
+        }
     }
 }
 
@@ -275,7 +295,7 @@ mod tests {
         let config = Config::parse(
             "[server]\nport = 1\nsecond_port = 0\nlisten = \"0.0.0.0\"\nauthentication = true\n\
              allowed_origins = [\"http://a\"]\nhosts = [\"box:1\"]\nupload_limit_gb = 0.5\n\
-             [queue]\ntime_limit = \"1h30m\"\nwarn_above = 9\npolicy = \"easy\"\n[tasks]\ngrace = \"5s\"\nlog_cap_mb = 1\n\
+             [queue]\ntime_limit = \"1h30m\"\nwarn_above = 9\npolicy = \"easy\"\npreempt_after = \"1m\"\n[tasks]\ngrace = \"5s\"\nlog_cap_mb = 1\n\
              [gpus]\ntasks_per_gpu = 1\nforeign_use = \"exclusive\"\nsweep_deadline = \"4s\"\n\
              [[gpus.services]]\nname = \"chat\"\ncommand_contains = \"serve.py\"\n",
         )
@@ -283,7 +303,12 @@ mod tests {
         assert_eq!((config.server.port, config.server.second_port), (1, 0));
         assert_eq!(
             config.queue,
-            Queue { time_limit: Duration::from_secs(5400), warn_above: 9, policy: PolicyName::Easy }
+            Queue {
+                time_limit: Duration::from_secs(5400),
+                warn_above: 9,
+                policy: PolicyName::Easy,
+                preempt_after: Duration::from_secs(60)
+            }
         );
         assert_eq!(config.tasks, Tasks { grace: Duration::from_secs(5), log_cap_mb: 1 });
         let services = vec![Service { name: "chat".into(), command_contains: "serve.py".into() }];

@@ -3,6 +3,7 @@
 mod crash;
 mod demo;
 mod gpus;
+mod order;
 mod queue;
 mod refusals;
 mod support;

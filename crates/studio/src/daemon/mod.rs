@@ -105,7 +105,7 @@ fn settings(config: &Config) -> engine::Settings {
         policy: engine::Policy {
             tasks_per_gpu: config.gpus.tasks_per_gpu,
             exclusive: config.gpus.foreign_use == ForeignUse::Exclusive,
-            ..config.queue.policy.build()
+            ..config.queue.policy()
         },
     }
 }
