@@ -160,7 +160,7 @@ fn busy(ledger: &Ledger<'_>) -> u32 {
 }
 
 /// `GPU 0`, `GPU 0 (MIG 1g.10gb)`, or what the device is called if it is no card.
-fn label(reading: &Reading) -> String {
+pub fn label(reading: &Reading) -> String {
     let device = &reading.device;
     match (&device.mig, device.kind) {
         (_, DeviceKind::Cpu) => device.name.clone(),

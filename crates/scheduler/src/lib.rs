@@ -4,8 +4,9 @@
 //!
 //! The stages read one after the other: [`order`] the queue, [`ledger`] what each device has left, [`place`] tasks on
 //! it, [`reserve`] devices for the first that does not fit and let others go first where that does not delay it,
-//! [`preempt`] for it, [`explain`] the rest. [`forecast`] says when it will all happen.
+//! [`preempt`] for it, [`explain`] the rest. [`forecast`] says when it will all happen, [`by_device`] what each device says to one task.
 
+mod by_device;
 mod explain;
 mod forecast;
 mod ledger;
@@ -23,6 +24,8 @@ use jiff::{SignedDuration, Timestamp};
 use explain::Waits;
 use ledger::Ledger;
 
+pub use by_device::{Refusal, Verdict, by_device};
+pub use explain::label;
 pub use forecast::{Forecast, forecast};
 pub use policy::{Policy, Preemption};
 
