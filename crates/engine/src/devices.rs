@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    DeviceId, DeviceState, Failure, Inventory, Language, MemoryHolder, Progress, Reading, StateKind, TaskId, Warning,
+    DeviceId, DeviceState, Failure, Inventory, Language, MemoryHolder, Progress, Reading, StateKind, Task, TaskId, Warning,
     gib,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -34,7 +34,7 @@ pub fn holders(
             used,
             priority: running.task.priority,
             started_at: running.attempt.started_at,
-            ends_at: ends_at(running, &progress, now),
+            ends_at: ends_at(&running.task, running.attempt.started_at, &progress, now),
             shares: running.task.recipe.shares(),
             loss: (running.task.recipe.resumes() && !stopping).then_some(RESUME),
         }
@@ -43,9 +43,9 @@ pub fn holders(
 }
 
 /// By its own pace, else by its estimate; one that has outlived its estimate is expected to take as long again.
-fn ends_at(running: &RunningTask, progress: &Progress, now: Timestamp) -> Option<Timestamp> {
-    let ran = now.duration_since(running.attempt.started_at).as_secs_f64().max(0.0);
-    let estimated = running.task.estimate.as_ref().and_then(|estimate| estimate.total_seconds);
+pub fn ends_at(task: &Task, started_at: Timestamp, progress: &Progress, now: Timestamp) -> Option<Timestamp> {
+    let ran = now.duration_since(started_at).as_secs_f64().max(0.0);
+    let estimated = task.estimate.as_ref().and_then(|estimate| estimate.total_seconds);
     let rest = match (progress.percent, estimated) {
         (percent, _) if percent >= 1.0 => ran * (100.0 - percent) / percent,
         (_, Some(total)) if total > ran => total - ran,

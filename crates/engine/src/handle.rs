@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use domain::{Dependency, Estimate, Home, Priority, Recipe, TaskId, Warning};
+use scheduler::Verdict;
 use store::{Filter, Reader};
 use tokio::sync::{broadcast, oneshot};
 
@@ -80,6 +81,11 @@ impl Handle {
     pub fn tasks(&self, filter: Filter) -> Result<Vec<TaskSnapshot>, EngineError> {
         let stored = self.shared.reader.tasks(filter)?;
         Ok(stored.into_iter().map(|stored| self.view().snapshot(stored)).collect())
+    }
+
+    /// What each device says to a waiting task; empty if it does not wait, or while detection has not answered.
+    pub async fn by_device(&self, task: TaskId) -> Result<Vec<Verdict>, EngineError> {
+        self.ask(|reply| Message::ByDevice { task, reply }).await
     }
 
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {

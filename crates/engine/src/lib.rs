@@ -29,7 +29,7 @@ use tokio::sync::broadcast;
 pub use event::Event;
 pub use handle::{Handle, Submission, Submitted};
 pub use options::{Options, Settings};
-pub use scheduler::Policy;
+pub use scheduler::{Forecast, Policy, Refusal, Verdict, label};
 pub use view::{DeviceStatus, TaskSnapshot, View, Waits};
 
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ use domain::{
     Attempt, Dependency, Failure, Grant, Inventory, StateKind, Task, TaskId, TaskState, WaitCause, WaitReason,
 };
 use jiff::{SignedDuration, Timestamp, Unit};
-use scheduler::Waiting;
+use scheduler::{Verdict, Waiting};
 use store::{Change, Reader, TaskRecord, Ticket, Transition, Writer};
 
 use crate::{
@@ -185,6 +185,7 @@ impl Machine {
                 Ok(()) => turn.answers.push(Answer::Done(reply)),
                 Err(error) => drop(reply.send(Err(error))),
             },
+            Message::ByDevice { task, reply } => drop(reply.send(Ok(self.by_device(task)))),
             Message::Inventory(inventory) => {
                 self.inventory = Some(inventory);
                 self.look_after_devices(turn);
@@ -238,6 +239,16 @@ impl Machine {
             turn.answer_created(created.reply, snapshot, waits.tasks.len());
         }
         waits
+    }
+
+    /// What each device says to a waiting task; empty if it does not wait, or while detection has not answered.
+    fn by_device(&self, task: TaskId) -> Vec<Verdict> {
+        let (Some(inventory), Ok(_)) = (&self.inventory, self.position(task)) else { return Vec::new() };
+        let now = Timestamp::now();
+        let held = devices::holders(Some(inventory), &self.running, &self.outbox.view, now);
+        let usage = self.usage.at(now);
+        let queue = scheduler::Queue { waiting: &self.queue, running: &held, usage: &usage };
+        scheduler::by_device(&self.settings.policy, inventory, queue, task, now)
     }
 
     /// Decides a launch: from here on the attempt exists, whatever happens to the studio.

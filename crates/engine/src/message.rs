@@ -1,6 +1,7 @@
 use std::sync::{Arc, mpsc};
 
 use domain::{Adjustment, DeviceId, Estimate, Failure, Inventory, Measurement, TaskId, WaitCause};
+use scheduler::Verdict;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::{EngineError, Event, Submission, Submitted, View};
@@ -11,6 +12,8 @@ pub type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
 pub enum Message {
     Submit { submission: Box<Submission>, who: String, reply: Reply<Submitted> },
     Command { task: TaskId, command: Command, who: String, reply: Reply<()> },
+    /// Changes nothing.
+    ByDevice { task: TaskId, reply: Reply<Vec<Verdict>> },
     Inventory(Arc<Inventory>),
     Report(Box<Report>),
     Shutdown { reply: oneshot::Sender<()> },

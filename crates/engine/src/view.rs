@@ -4,8 +4,11 @@ use std::{
 };
 
 use domain::{DeviceGrant, DeviceId, Inventory, Progress, Reading, Task, TaskId, TaskState, WaitReason};
+use jiff::Timestamp;
 use scheduler::Forecast;
 use store::StoredTask;
+
+use crate::devices;
 
 /// Lines of a task's log that travel with it.
 pub const LOG_TAIL: usize = 50;
@@ -58,6 +61,14 @@ pub struct TaskSnapshot {
     pub progress: Progress,
     /// JSON array of the last [`LOG_TAIL`] log lines.
     pub log_tail: String,
+}
+
+impl TaskSnapshot {
+    /// When a running attempt is expected to end.
+    pub fn ends_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let started_at = self.task.state.attempt()?.started_at;
+        devices::ends_at(&self.task, started_at, &self.progress, now)
+    }
 }
 
 /// What the watcher of a running attempt has seen.

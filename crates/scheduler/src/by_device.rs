@@ -153,15 +153,15 @@ fn refusal(ledger: &Ledger<'_>, account: &Account<'_>, waiting: &Waiting) -> Opt
 }
 
 impl Verdict {
-    /// `fits`, or what is in the way; of an unusable device the code of what ails it.
+    /// `fits_now`, or what is in the way; of an unusable device the code of what ails it.
     pub fn code(&self) -> &str {
         match &self.refusal {
-            None => "fits",
+            None => "fits_now",
             Some(Refusal::Unusable { code, .. }) => code,
             Some(Refusal::TooSmall { .. }) => "too_large",
             Some(Refusal::OneMigInstance) => "one_mig_instance",
             Some(Refusal::ForeignUse { .. }) => "foreign_use",
-            Some(Refusal::Taken { .. }) => "taken",
+            Some(Refusal::Taken { .. }) => "taken_by_tasks",
             Some(Refusal::Refused { .. }) => "trial_failed",
             Some(Refusal::Memory { .. }) => "device_memory",
             Some(Refusal::NotFreeEnough { .. }) => "whole_device",
@@ -348,13 +348,13 @@ mod tests {
         assert_eq!(
             said(&verdicts),
             [
-                "fits fits now",
-                "taken taken by 2 tasks: finetune_1_1, finetune_1_2",
+                "fits_now fits now",
+                "taken_by_tasks taken by 2 tasks: finetune_1_1, finetune_1_2",
                 "device_memory 4.0 GiB of memory short: needs 10.0 GiB, 6.0 GiB is free (vllm, pid 42, holds 18.0 GiB)",
                 "too_large too small: needs 10.0 GiB, has 8.0 GiB even when it is empty",
                 "gpu-lost unusable: it fell off the bus",
                 "trial_failed allocating 10.0 GiB failed a moment ago, 9.0 GiB was free; it will be tried again",
-                "fits fits now",
+                "fits_now fits now",
             ]
         );
         assert_eq!((verdicts[2].label.as_str(), verdicts[2].free), ("GPU 2", Some(6 * GIB)));
@@ -378,7 +378,7 @@ mod tests {
         let devices = vec![card(0, 24, 0), card(1, 24, 10), slice];
         let told = verdicts(&policy, devices.clone(), &[running(1, 0, 2, 5)], &[waiting(9, 2, None)]);
         let codes: Vec<&str> = told.iter().map(Verdict::code).collect();
-        assert_eq!(codes, ["taken", "foreign_use", "one_mig_instance"]);
+        assert_eq!(codes, ["taken_by_tasks", "foreign_use", "one_mig_instance"]);
 
         let shares = Policy { exclusive: false, ..policy };
         let told = verdicts(&shares, devices, &[], &[waiting(9, 2, None)]);
@@ -399,7 +399,7 @@ mod tests {
         let reserved = "reserved it would fit, but is reserved for finetune_1_8";
         assert_eq!(told(&asks), [reserved; 2], "5 GiB do not fit beside 20");
         let short = Waiting { expected: Some(SignedDuration::from_mins(30)), ..asks.clone() };
-        assert_eq!(told(&short), ["fits fits now"; 2], "it is over before the first");
+        assert_eq!(told(&short), ["fits_now fits now"; 2], "it is over before the first");
         // One that has left the queue hears nothing.
         let usage = BTreeMap::new();
         let nobody = Queue { waiting: &[], running: &[], usage: &usage };
