@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    DeviceId, DeviceState, Failure, Inventory, Language, MemoryHolder, Progress, Reading, StateKind, Task, TaskId, Warning,
-    gib,
+    DeviceId, DeviceState, Failure, Inventory, Language, MemoryHolder, Progress, Reading, StateKind, Task, TaskId,
+    Warning, gib,
 };
 use jiff::{SignedDuration, Timestamp};
 

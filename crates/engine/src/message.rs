@@ -10,13 +10,27 @@ pub type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
 
 /// Everything the loop reacts to.
 pub enum Message {
-    Submit { submission: Box<Submission>, who: String, reply: Reply<Submitted> },
-    Command { task: TaskId, command: Command, who: String, reply: Reply<()> },
+    Submit {
+        submission: Box<Submission>,
+        who: String,
+        reply: Reply<Submitted>,
+    },
+    Command {
+        task: TaskId,
+        command: Command,
+        who: String,
+        reply: Reply<()>,
+    },
     /// Changes nothing.
-    ByDevice { task: TaskId, reply: Reply<Vec<Verdict>> },
+    ByDevice {
+        task: TaskId,
+        reply: Reply<Vec<Verdict>>,
+    },
     Inventory(Arc<Inventory>),
     Report(Box<Report>),
-    Shutdown { reply: oneshot::Sender<()> },
+    Shutdown {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,10 +13,10 @@ use crate::{
 /// All devices it needs or none. With a reservation, only where it does not delay the task that has it.
 pub fn on_devices(ledger: &Ledger<'_>, reservation: Option<&Reservation>, waiting: &Waiting) -> Option<Grant> {
     let wanted = waiting.demand.devices.max(1) as usize;
-    let free = |(index, account): &(usize, &Account<'_>)| {
+    let free = |(index, account): &Candidate<'_>| {
         fits(ledger, account, waiting) && reservation.is_none_or(|kept| kept.leaves(*index, ledger, waiting))
     };
-    let mut fitting: Vec<(usize, &Account<'_>)> = ledger.accounts.iter().enumerate().filter(free).collect();
+    let mut fitting: Vec<Candidate<'_>> = ledger.accounts.iter().enumerate().filter(free).collect();
     if fitting.len() < wanted {
         return None;
     }
@@ -32,12 +32,15 @@ pub fn on_devices(ledger: &Ledger<'_>, reservation: Option<&Reservation>, waitin
     Some(Grant { devices: chosen.into_iter().map(|(_, account)| grant(account)).collect() })
 }
 
+/// A device by its place in the ledger.
+type Candidate<'a> = (usize, &'a Account<'a>);
+
 /// GPUs of one kind, if there are enough: the slowest sets the pace of all.
-fn alike<'a>(fitting: &[(usize, &'a Account<'a>)], wanted: usize) -> Vec<(usize, &'a Account<'a>)> {
-    let mut kinds: BTreeMap<(Option<&str>, &str), Vec<(usize, &Account<'_>)>> = BTreeMap::new();
+fn alike<'a>(fitting: &[Candidate<'a>], wanted: usize) -> Vec<Candidate<'a>> {
+    let mut kinds: BTreeMap<_, Vec<Candidate<'a>>> = BTreeMap::new();
     for (index, account) in fitting {
         let device = &account.reading.device;
-        kinds.entry((device.architecture.as_deref(), &device.name)).or_default().push((*index, account));
+        kinds.entry((&device.architecture, &device.name)).or_default().push((*index, account));
     }
     let mut enough: Vec<_> = kinds.into_values().filter(|alike| alike.len() >= wanted).collect();
     enough.sort_by_key(|alike| alike.iter().take(wanted).map(|(_, account)| account.promises.len()).sum::<usize>());

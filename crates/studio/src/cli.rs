@@ -6,7 +6,9 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use domain::{Home, Language};
 
 use crate::{
-    commands::{attempt, completions, dataset, demo, estimate, generate, gpu, model, studio, task, train, trainer},
+    commands::{
+        attempt, completions, dataset, demo, estimate, generate, gpu, model, simulate, studio, task, train, trainer,
+    },
     error::{CliError, Result},
     help,
     text::{language, text},
@@ -51,6 +53,8 @@ pub enum Command {
     Model(model::Model),
     /// Say how much memory and time a fine-tune needs, before it runs
     Estimate(estimate::Estimate),
+    /// Replay a recorded queue under a policy, on GPUs that need not be there
+    Simulate(simulate::Simulate),
     /// Ask a model, with an adapter if you like
     Generate(generate::Generate),
     /// See it all at work in a minute: three fine-tunes of a tiny model

@@ -81,7 +81,7 @@ pub enum PolicyName {
 }
 
 impl PolicyName {
-    fn build(self) -> Policy {
+    pub fn build(self) -> Policy {
         match self {
             PolicyName::One => Policy::one(),
             PolicyName::Fifo => Policy::fifo(),

@@ -114,6 +114,29 @@ const CHINESE: &[(&str, &str)] = &[
     ("Delete what was installed for a trainer", "删除为训练器安装的环境"),
     ("The trainer: peft", "训练器：peft"),
     ("Train one recipe here and now with trainer peft", "立即用 peft 训练器训练一个配方"),
+    // simulate
+    (
+        "Replay a recorded queue under a policy, on GPUs that need not be there",
+        "按某种策略重放一份任务记录，不需要真实的 GPU",
+    ),
+    ("CSV with the columns submit_s, duration_s and gpus", "包含 submit_s、duration_s、gpus 三列的 CSV 文件"),
+    ("GPUs of the machine", "机器上的 GPU 数量"),
+    (
+        "one, fifo, easy or full: one task at a time, order of arrival, with backfilling, the studio's own",
+        "one、fifo、easy 或 full：一次一个任务、按到达顺序、带回填、本 Studio 的默认策略",
+    ),
+    (
+        "Throughput of two tasks together on one GPU relative to one alone, such as 1.2; left out: no sharing",
+        "两个任务共用一块 GPU 时的总吞吐与单独运行之比，例如 1.2；不写则不共用",
+    ),
+    (
+        "Stretch the arrivals so that the GPU time asked for is this share of what there is; left out: as recorded",
+        "拉伸到达时间，使所需 GPU 时间占可用时间的这一比例；不写则按记录",
+    ),
+    ("How far off the estimates of lengths are: true × exp(N(0, σ))", "时长估计的误差：真实值 × exp(N(0, σ))"),
+    ("Cut longer tasks to so many hours", "把更长的任务截到这么多小时"),
+    ("Decides the errors of the estimates", "决定估计误差的随机种子"),
+    ("Draw what happened into this SVG file", "把过程画成 SVG 文件"),
     // estimate
     ("Say how much memory and time a fine-tune needs, before it runs", "在运行前估算微调所需的显存和时间"),
     ("A model's folder or config.json, or a hub id from the catalogue", "模型目录、其 config.json，或目录中的模型编号"),

@@ -5,6 +5,7 @@ pub mod dispatch;
 mod estimate;
 mod http;
 mod memory;
+mod schedule;
 mod seed;
 mod startup;
 mod submit;
@@ -38,6 +39,7 @@ enum Subject {
     Api,
     Trainer,
     Estimate,
+    Schedule,
 }
 
 /// One measured figure beside what was promised.
@@ -87,7 +89,7 @@ impl Figure {
 
 pub fn run(bench: &Bench) -> bool {
     let subjects = if bench.subjects.is_empty() { Subject::value_variants() } else { &bench.subjects };
-    let needs_sage = |subject: &&Subject| !matches!(subject, Subject::Trainer | Subject::Estimate);
+    let needs_sage = |subject: &&Subject| !matches!(subject, Subject::Trainer | Subject::Estimate | Subject::Schedule);
     if subjects.iter().any(|subject| needs_sage(&subject)) {
         let (built, _) = run::watched(run::in_root("cargo", &["build", "--release", "-p", "studio"]));
         if !built {
@@ -106,6 +108,7 @@ pub fn run(bench: &Bench) -> bool {
             Subject::Api => api::measure(),
             Subject::Trainer => trainer::measure(),
             Subject::Estimate => estimate::measure(),
+            Subject::Schedule => schedule::measure(),
         });
     }
     print(&figures);

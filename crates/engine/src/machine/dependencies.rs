@@ -1,6 +1,6 @@
 //! Tasks that wait for others to end.
 
-use domain::{Condition, Dependency, Failure, StateKind, TaskId, TaskState, WaitCause};
+use domain::{Condition, Dependency, Failure, Language, StateKind, TaskId, TaskState, WaitCause};
 use jiff::Timestamp;
 use store::{TaskRecord, Transition};
 
@@ -63,7 +63,8 @@ impl Machine {
         let TaskRecord { mut task, progress, mut log, .. } = self.store.task(id)?.ok_or(EngineError::NotFound(id))?;
         let (now, from) = (Timestamp::now(), task.state.kind());
         let failure = Failure::DependencyFailed { task: dependency };
-        log.push(stamped(now, format!("{}", failure.sentence(domain::Language::En))));
+        let said = |language| failure.sentence(language);
+        log.push(stamped(now, format!("{} / {}", said(Language::Zh), said(Language::En))));
         let (who, why) = ("studio".to_owned(), failure.code().to_owned());
         task.state = TaskState::Failed { failure, started_at: None, ended_at: now };
         self.leave_queue(id);

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod gpu;
 pub mod model;
 pub mod peft;
+pub mod simulate;
 pub mod studio;
 pub mod task;
 pub mod train;
@@ -34,6 +35,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Dataset(command) => dataset::run(command),
         Command::Model(command) => model::run(&home, command),
         Command::Estimate(command) => estimate::run(&home, command),
+        Command::Simulate(command) => simulate::run(command),
         Command::Generate(command) => generate::run(&home, command),
         Command::Demo(_) => unreachable!("it was run above"),
         Command::Trainer(command) => trainer::run(&home, command),

@@ -1,0 +1,176 @@
+//! What each policy makes of a recorded queue, by the real planner on a virtual clock. Equal on every machine.
+
+use std::{
+    collections::BTreeMap,
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use domain::{Demand, Device, DeviceKind, DeviceMemory, Inventory, Priority, Reading, TaskId};
+use jiff::{SignedDuration, Timestamp};
+use scheduler::{Policy, Queue, Waiting, plan};
+use sim::{Options, Outcome, Trace, replay};
+
+use super::Figure;
+
+const TRACE: &str = include_str!("../../../crates/sim/data/philly_lab_3000.csv");
+const SEEDS: [u64; 3] = [1, 2, 3];
+/// Two tasks on one GPU get so much done together, relative to one alone.
+const PAIR: f64 = 1.2;
+/// The load at which comparisons are made.
+const BUSY: f64 = 0.8;
+
+pub fn measure() -> Vec<Figure> {
+    let trace = Trace::parse(TRACE).expect("the trace is well-formed");
+    let mut figures = Vec::new();
+    let one_gpu = Load { trace: &trace, gpus: 1, load: Some(BUSY), high_share: 0.0 };
+    let (one, full) = (one_gpu.mean(Policy::one(), None), one_gpu.mean(Policy::default(), Some(PAIR)));
+    figures
+        .push(ratio("1 GPU at 0.8: mean, one at a time ÷ full", one.mean, full.mean).at_least(4.0).note(full.told()));
+
+    for (gpus, goal) in [(4, 20.0), (8, 38.0)] {
+        // One at a time is then busy this share of the time.
+        let load = trace.load_of_one_at_a_time(BUSY, gpus, 24.0 * 3600.0);
+        let light = Load { trace: &trace, gpus, load: Some(load), high_share: 0.0 };
+        let (one, full) = (light.mean(Policy::one(), None), light.mean(Policy::default(), Some(PAIR)));
+        let alone = light.mean(Policy::default(), None);
+        let note = format!("{}; without packing {:.1}", full.told(), one.mean / alone.mean);
+        let name = format!("{gpus} GPUs, a load that one at a time can carry: mean, one ÷ full");
+        figures.push(ratio(&name, one.mean, full.mean).at_least(goal).note(note));
+    }
+    for gpus in [4, 8] {
+        let busy = Load { trace: &trace, gpus, load: Some(BUSY), high_share: 0.0 };
+        let fifo = busy.mean(Policy::fifo(), None);
+        let easy = busy.mean(Policy::easy(), None);
+        let alone = busy.mean(Policy::default(), None);
+        let full = busy.mean(Policy::default(), Some(PAIR));
+        let name = |what: &str| format!("{gpus} GPUs at 0.8: {what}, FIFO ÷ full");
+        let note = format!(
+            "FIFO {}; EASY {}; without packing {}; full {}",
+            fifo.told(),
+            easy.told(),
+            alone.told(),
+            full.told()
+        );
+        figures.push(ratio(&name("mean"), fifo.mean, full.mean).at_least(4.5).note(note));
+        figures.push(ratio(&name("p95"), fifo.p95, full.p95).at_least(3.0));
+        figures.push(ratio(&name("makespan"), fifo.makespan, full.makespan).at_least(1.0));
+        let classes = Load { high_share: 0.1, ..busy };
+        let (fifo, full) = (classes.mean(Policy::fifo(), None), classes.mean(Policy::default(), Some(PAIR)));
+        figures.push(ratio(&name("mean of high priority"), fifo.high, full.high).at_least(12.0));
+        figures.push(ratio(
+            &format!("{gpus} GPUs at 0.8: longest ÷ mean wait, full"),
+            full.longest_wait,
+            full.mean_wait,
+        ));
+    }
+    for (gpus, goal) in [(4, 3.6), (8, 6.0)] {
+        let makespan = |policy: fn() -> Policy, pack: Option<f64>| {
+            let of = |seed| {
+                let options = Options { pack, seed, ..Options::new(gpus, policy()) };
+                replay(&trace.burst(200, seed), &options).makespan_s
+            };
+            SEEDS.into_iter().map(of).sum::<f64>()
+        };
+        let (one, full) = (makespan(Policy::one, None), makespan(Policy::default, Some(PAIR)));
+        let name = format!("{gpus} GPUs, 200 tasks at once: makespan, one ÷ full");
+        figures.push(ratio(&name, one, full).at_least(goal));
+    }
+    for (queued, goal) in [(1_000, None), (10_000, Some(5.0)), (100_000, Some(50.0))] {
+        let figure =
+            Figure::new(format!("one plan, {queued} queued, 8 GPUs"), plan_cost(queued).as_secs_f64() * 1e3, "ms");
+        figures.push(match goal {
+            Some(goal) => figure.at_most(goal),
+            None => figure,
+        });
+    }
+    figures
+}
+
+fn ratio(name: &str, of: f64, to: f64) -> Figure {
+    Figure::new(name, of / to, "×")
+}
+
+#[derive(Clone, Copy)]
+struct Load<'a> {
+    trace: &'a Trace,
+    gpus: u32,
+    load: Option<f64>,
+    high_share: f64,
+}
+
+/// Over the seeds, in seconds.
+struct Means {
+    mean: f64,
+    p95: f64,
+    makespan: f64,
+    utilisation: f64,
+    high: f64,
+    mean_wait: f64,
+    longest_wait: f64,
+}
+
+impl Load<'_> {
+    fn mean(&self, policy: Policy, pack: Option<f64>) -> Means {
+        let outcome = |seed| {
+            let Load { trace, gpus, load, high_share } = *self;
+            replay(trace, &Options { pack, load, high_share, seed, ..Options::new(gpus, policy.clone()) })
+        };
+        let outcomes: Vec<Outcome> = SEEDS.into_iter().map(outcome).collect();
+        let mean = |figure: fn(&Outcome) -> f64| outcomes.iter().map(figure).sum::<f64>() / outcomes.len() as f64;
+        Means {
+            mean: mean(|outcome| outcome.figures.mean_jct_s),
+            p95: mean(|outcome| outcome.figures.p95_jct_s),
+            makespan: mean(|outcome| outcome.makespan_s),
+            utilisation: mean(|outcome| outcome.utilisation),
+            high: mean(|outcome| outcome.of_priority(Priority::High).mean_jct_s),
+            mean_wait: mean(|outcome| outcome.figures.mean_wait_s),
+            longest_wait: mean(|outcome| outcome.figures.max_wait_s),
+        }
+    }
+}
+
+impl Means {
+    fn told(&self) -> String {
+        let hours = |seconds: f64| seconds / 3600.0;
+        let (mean, p95, makespan) = (hours(self.mean), hours(self.p95), hours(self.makespan));
+        format!("mean {mean:.1} h, p95 {p95:.0} h, makespan {makespan:.0} h, busy {:.0} %", self.utilisation * 100.0)
+    }
+}
+
+/// Of the best of several plans: tasks of all sizes, seven GPUs full and one free.
+fn plan_cost(queued: u64) -> Duration {
+    const GIB: u64 = 1 << 30;
+    let now = Timestamp::UNIX_EPOCH;
+    let devices = (0..8).map(|index| {
+        let free = if index == 0 { 79 * GIB } else { GIB };
+        let memory = DeviceMemory { total: 80 * GIB, reserved: Some(GIB), used: 79 * GIB - free, free };
+        Reading::usable(Device::new(format!("GPU-{index}"), DeviceKind::Nvidia, index, "Card"), memory, now)
+    });
+    let inventory = Inventory { taken_at: now, devices: devices.collect(), findings: vec![], detection_error: None };
+    let waiting: Vec<Waiting> = (1..=queued)
+        .map(|number| Waiting {
+            task: TaskId::new(0, number),
+            owner: format!("user{}", number % 7),
+            priority: if number % 10 == 0 { Priority::High } else { Priority::Normal },
+            urgency: 0,
+            since: now - SignedDuration::from_secs((number % 5000) as i64),
+            expected: Some(SignedDuration::from_secs((number * 37 % 20_000) as i64)),
+            demand: Demand {
+                devices: 1 + (number % 50 == 0) as u32,
+                memory: Some((2 + number % 70) * GIB),
+                shares: true,
+            },
+            blocked: None,
+            refused: vec![],
+        })
+        .collect();
+    let usage = BTreeMap::new();
+    let policy = Policy::default();
+    let once = || {
+        let began = Instant::now();
+        black_box(plan(&policy, Some(&inventory), Queue { waiting: &waiting, running: &[], usage: &usage }, now));
+        began.elapsed()
+    };
+    (0..7).map(|_| once()).min().expect("there are several")
+}
