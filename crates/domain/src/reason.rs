@@ -53,6 +53,8 @@ pub enum WaitCause {
     Behind { task: TaskId },
     /// Another task has to end first.
     Dependency { task: TaskId },
+    /// It shared a GPU and was stopped at a checkpoint, to go on with an idle one to itself.
+    Moving,
     /// Stopped at a checkpoint to make room for a more urgent or shorter task; goes on from there.
     Preempted { by: TaskId },
     /// It would fit, but would delay a task before it, which gets so many devices at that time.
@@ -115,6 +117,7 @@ impl WaitReason {
             WaitCause::Behind { .. } => "behind",
             WaitCause::Reserved { .. } => "reserved",
             WaitCause::Dependency { .. } => "dependency",
+            WaitCause::Moving => "moving",
             WaitCause::Preempted { .. } => "preempted",
         }
     }
@@ -229,6 +232,8 @@ impl WaitReason {
             }
             (WaitCause::Dependency { task }, Language::Zh) => format!("等待 {task} 结束"),
             (WaitCause::Dependency { task }, Language::En) => format!("waiting for {task} to end"),
+            (WaitCause::Moving, Language::Zh) => format!("排在第 {position} 位，正在移到一块空闲的 GPU"),
+            (WaitCause::Moving, Language::En) => format!("position {position}; moving to an idle GPU"),
             (WaitCause::Preempted { by }, Language::Zh) => {
                 format!("排在第 {position} 位，已在检查点暂停，为 {by} 让出设备")
             }

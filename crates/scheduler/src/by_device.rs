@@ -111,11 +111,12 @@ fn verdict(
         let kept = reservation.filter(|kept| !kept.leaves(index, ledger, waiting))?;
         Some(Refusal::Reserved { task: kept.task, at: kept.at })
     });
+    let whole = account.promises.iter().any(|promise| promise.granted.is_none() || !account.is_shared());
     Verdict {
         device: account.id().clone(),
         label: explain::label(account.reading),
         needed: waiting.demand.memory.filter(|_| account.is_shared()),
-        free: account.reading.memory.map(|_| account.free()),
+        free: account.reading.memory.map(|_| if whole { 0 } else { account.free() }),
         refusal,
     }
 }

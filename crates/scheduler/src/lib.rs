@@ -88,7 +88,7 @@ pub struct Start {
     pub grant: Grant,
 }
 
-/// Stop this one at a checkpoint, so that the other can start.
+/// Stop this one at a checkpoint, so that the other can start; in favour of itself, it moves to an idle GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preempt {
     pub task: TaskId,
@@ -125,6 +125,9 @@ pub fn plan(policy: &Policy, inventory: Option<&Inventory>, queue: Queue<'_>, no
         }
     }
     plan.waits = waits.numbered();
+    if plan.waits.is_empty() {
+        plan.preempts = preempt::to_spread(&ledger, queue.running);
+    }
     plan
 }
 

@@ -1,6 +1,6 @@
 //! Which running tasks make room for the first that waits.
 
-use domain::Priority;
+use domain::{DeviceId, Priority};
 use jiff::SignedDuration;
 
 use crate::{
@@ -8,6 +8,9 @@ use crate::{
     ledger::{Account, Ledger},
     place,
 };
+
+/// A move costs a checkpoint and loading model and data again: not for less than this.
+const WORTH_A_MOVE: SignedDuration = SignedDuration::from_mins(30);
 
 /// The cheapest victims whose devices, all at once, would let the task start. None if even all of them would not do.
 pub fn in_favour_of(ledger: &Ledger<'_>, running: &[Running], waiting: &Waiting) -> Vec<Preempt> {
@@ -68,4 +71,40 @@ fn make_room<'a>(
         let without = account.without(&tasks);
         place::fits(ledger, &without, waiting).then(|| stopped.to_vec())
     })
+}
+
+/// With nobody waiting, tasks that share a GPU move to one that is idle, the youngest first: each its own move, by way of
+/// a checkpoint and the queue.
+pub fn to_spread(ledger: &Ledger<'_>, running: &[Running]) -> Vec<Preempt> {
+    let Some(rules) = &ledger.policy.preemption else { return Vec::new() };
+    let idle = ledger.accounts.iter().filter(|account| account.promises.is_empty() && account.reading.is_usable());
+    let mut crowded: Vec<&Running> = running
+        .iter()
+        .filter(|running| {
+            let [granted] = &running.grant.devices[..] else { return false };
+            let account = ledger.accounts.iter().find(|account| *account.id() == granted.device);
+            let rest = running.ends_at.map(|ends_at| ends_at.duration_since(ledger.now));
+            account.is_some_and(|account| account.promises.len() > 1)
+                && running.loss.is_some()
+                && ledger.now.duration_since(running.started_at) >= rules.after
+                && rest.is_some_and(|rest| rest >= WORTH_A_MOVE)
+        })
+        .collect();
+    crowded.sort_by_key(|running| (std::cmp::Reverse(running.started_at), running.task));
+    let mut moved: Vec<Preempt> = Vec::new();
+    let mut left: Vec<(&DeviceId, usize)> = ledger.accounts.iter().map(|a| (a.id(), a.promises.len())).collect();
+    for account in idle {
+        let mover = crowded.iter().find(|running| {
+            let granted = &running.grant.devices[0];
+            let fits = granted.bytes.is_none_or(|bytes| account.free() >= bytes);
+            let is_crowded = left.iter().any(|(id, promises)| **id == granted.device && *promises > 1);
+            fits && is_crowded && !moved.iter().any(|preempt| preempt.task == running.task)
+        });
+        if let Some(running) = mover {
+            let device = &running.grant.devices[0].device;
+            left.iter_mut().filter(|(id, _)| *id == device).for_each(|(_, promises)| *promises -= 1);
+            moved.push(Preempt { task: running.task, in_favour_of: running.task });
+        }
+    }
+    moved
 }

@@ -5,22 +5,24 @@ use api_types::{
     QueueEvent, TaskView, WaitView,
 };
 use domain::{
-    Adjustment, Attempt, Failure, Home, Language, MemoryHolder, Progress, Recipe, StateKind, Task, TaskId, TaskState,
-    WaitCause, WaitReason, Warning,
+    Adjustment, Attempt, Condition, Dependency, Failure, Language, MemoryHolder, Priority, Progress, Recipe, StateKind,
+    Task, TaskId, TaskState, WaitCause, WaitReason, Warning,
 };
-use engine::{TaskSnapshot, Waits};
+use engine::{Forecast, Handle, TaskSnapshot, Waits};
 use store::JournalRow;
 
 /// Waiting tasks that a `queue` event lists.
 const QUEUE_ENTRIES: usize = 500;
 
-pub fn task(snapshot: &TaskSnapshot, home: &Home) -> TaskView {
+pub fn task(snapshot: &TaskSnapshot, engine: &Handle) -> TaskView {
     let TaskSnapshot { task, progress, .. } = snapshot;
     let kind = task.state.kind();
     TaskView {
         task_id: task.id.to_string(),
         name: task.name.clone(),
         owner: task.owner.clone(),
+        priority: priority(task.priority),
+        after: task.after.iter().map(dependency).collect(),
         status: kind.to_string(),
         created_at: task.created_at.to_string(),
         started_at: task.state.started_at().map(|at| at.to_string()),
@@ -32,11 +34,11 @@ pub fn task(snapshot: &TaskSnapshot, home: &Home) -> TaskView {
             Recipe::FineTune(recipe) => Some(recipe.dataset_file.clone()),
             Recipe::Command(_) => None,
         },
-        output_dir: home.task(task.id).display().to_string(),
+        output_dir: engine.home().task(task.id).display().to_string(),
         config: serde_json::to_value(&task.recipe).expect("a recipe is plain data"),
         progress: self::progress(progress),
         wait: match &task.state {
-            TaskState::Queued { reason } => Some(wait(reason)),
+            TaskState::Queued { reason } => Some(wait(reason, engine.view().waits().forecast(task.id))),
             _ => None,
         },
         failure: match &task.state {
@@ -85,7 +87,25 @@ pub fn progress(progress: &Progress) -> ProgressView {
     }
 }
 
-fn wait(reason: &WaitReason) -> WaitView {
+/// As requests say it.
+pub fn priority(priority: Priority) -> String {
+    let word = match priority {
+        Priority::Low => "low",
+        Priority::Normal => "normal",
+        Priority::High => "high",
+        Priority::Urgent => "urgent",
+    };
+    word.into()
+}
+
+fn dependency(dependency: &Dependency) -> String {
+    match dependency.condition {
+        Condition::Ok => dependency.task.to_string(),
+        Condition::Any => format!("{},any", dependency.task),
+    }
+}
+
+pub fn wait(reason: &WaitReason, forecast: Option<&Forecast>) -> WaitView {
     let view = WaitView {
         code: reason.code().into(),
         position: reason.position,
@@ -94,6 +114,8 @@ fn wait(reason: &WaitReason) -> WaitView {
         needed_bytes: None,
         free_bytes: None,
         holders: Vec::new(),
+        starts_at: forecast.map(|forecast| forecast.starts_at.to_string()),
+        ends_at: forecast.map(|forecast| forecast.ends_at.to_string()),
         zh: reason.sentence(Language::Zh),
         en: reason.sentence(Language::En),
     };
@@ -127,11 +149,14 @@ fn wait(reason: &WaitReason) -> WaitView {
             holders: who.iter().map(holder).collect(),
             ..view
         },
-        WaitCause::NoUsableDevice { .. } | WaitCause::Detecting | WaitCause::TooManyDevices { .. } => view,
+        WaitCause::NoUsableDevice { .. }
+        | WaitCause::Detecting
+        | WaitCause::Moving
+        | WaitCause::TooManyDevices { .. } => view,
     }
 }
 
-fn holder(holder: &MemoryHolder) -> HolderView {
+pub fn holder(holder: &MemoryHolder) -> HolderView {
     HolderView {
         pid: holder.pid,
         name: holder.name.clone(),
@@ -179,7 +204,10 @@ pub fn warning(warning: &Warning) -> Message {
 }
 
 pub fn queue(waits: &Waits) -> QueueEvent {
-    let entry = |(task, reason): &(TaskId, WaitReason)| QueueEntry { task_id: task.to_string(), wait: wait(reason) };
+    let entry = |(task, reason): &(TaskId, WaitReason)| QueueEntry {
+        task_id: task.to_string(),
+        wait: wait(reason, waits.forecast(*task)),
+    };
     QueueEvent {
         waiting: waits.tasks.iter().take(QUEUE_ENTRIES).map(entry).collect(),
         total: waits.tasks.len() as u64,
@@ -208,7 +236,7 @@ mod tests {
         let task = TaskId::new(1, 2);
         let foreign = MemoryHolder { pid: Some(42), name: Some("vllm".into()), bytes: Some(7), task: None };
         let ours = MemoryHolder { pid: None, name: None, bytes: None, task: Some(task) };
-        let view = |cause: WaitCause| wait(&WaitReason { position: 3, cause: cause.into() });
+        let view = |cause: WaitCause| wait(&WaitReason { position: 3, cause: cause.into() }, None);
         let (device, holders) = ("GPU 0".to_owned(), vec![foreign.clone(), ours]);
 
         let short = view(WaitCause::DeviceMemory { needed: 10, device: device.clone(), free: 4, holders });

@@ -139,8 +139,14 @@ impl Machine {
         let running = self.running.get(&id).expect("it was running");
         self.usage.add(&running.task, &running.attempt, Timestamp::now());
         let by = running.preempted_by.expect("it was preempted");
-        let note = format!("在检查点暂停，为 {by} 让出设备 / paused at a checkpoint to make room for {by}");
-        self.requeue(id, WaitCause::Preempted { by }, note, &format!("made room for {by}"), turn);
+        let (cause, note, why) = if by == id {
+            let note = "在检查点暂停，移到空闲的 GPU / paused at a checkpoint to move to an idle GPU".to_owned();
+            (WaitCause::Moving, note, "moves to an idle GPU".to_owned())
+        } else {
+            let note = format!("在检查点暂停，为 {by} 让出设备 / paused at a checkpoint to make room for {by}");
+            (WaitCause::Preempted { by }, note, format!("made room for {by}"))
+        };
+        self.requeue(id, cause, note, &why, turn);
         self.detection.refresh();
     }
 
