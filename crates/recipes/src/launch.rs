@@ -106,6 +106,8 @@ mod tests {
             created_at: jiff_epoch(),
             time_limit: 60,
             recipe,
+            priority: Default::default(),
+            after: Vec::new(),
             warnings: Vec::new(),
             estimate: None,
             adjustments: Vec::new(),
@@ -186,6 +188,7 @@ mod tests {
             env: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             memory_bytes: None,
             gpus: 1,
+            share: false,
         });
         for stand_in in ["CPU", "SIM-0"] {
             let command = command(&task(recipe.clone()), &grant(&[stand_in]), &Home::new("/h"), Path::new("/bin/sage"));

@@ -274,6 +274,7 @@ mod tests {
                 env: env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
                 memory_bytes: None,
                 gpus: 1,
+                share: false,
             })
         };
         validate(&command(&["python", "", "a b"], "/work", &[("A", ""), ("B", "x=y")])).unwrap();

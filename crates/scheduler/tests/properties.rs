@@ -355,7 +355,7 @@ fn nobody_starves_behind_shorter_tasks() {
             break;
         }
         queue.retain(|waiting| waiting.task != start);
-        now = now + SignedDuration::from_mins(10);
+        now += SignedDuration::from_mins(10);
         queue.push(short(number, now));
         assert!(now.duration_since(NOW) < SignedDuration::from_hours(24 * 61), "two months and no turn");
     }
