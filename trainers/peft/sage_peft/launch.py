@@ -31,7 +31,9 @@ def launch(count: int, arguments: list[str]) -> int:
                 "SAGE_PEFT_MEETING": os.path.join(folder, "meeting"),
                 "SAGE_PEFT_FIRST_ERROR": os.path.join(folder, "first-error"),
             }
-            processes.append(subprocess.Popen([sys.executable, "-s", "-P", "-m", "sage_peft", *arguments], env=environment))
+            processes.append(
+                subprocess.Popen([sys.executable, "-s", "-P", "-m", "sage_peft", *arguments], env=environment)
+            )
         result = 0
         while any(process.returncode is None for process in processes):
             pid, status = os.wait()

@@ -37,6 +37,10 @@ def resident() -> int:
     return _of_process("VmRSS")
 
 
+def written(size: int) -> str:
+    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):.0f} MiB"
+
+
 def _of_process(name: str) -> int:
     try:
         with open("/proc/self/status") as file:

@@ -106,13 +106,19 @@ class Run:
                 f"从第 {self.resumed_from} 步的检查点继续", f"resumed from the checkpoint of step {self.resumed_from}"
             )
         self.events.report("probe", **self.probed)
+        tokens, seconds = self.probed["tokens"], self.probed["seconds_per_step"]
+        peak = memory.written(self.probed["peak_bytes"])
+        self.events.say(
+            f"试运行：最长的批次（{tokens} token）占用 {peak}，每步约 {seconds:.2f} 秒",
+            f"probe: the longest batch ({tokens} tokens) takes {peak}; about {seconds:.2f} s a step",
+        )
         while state.step < self.total_steps:
             try:
                 self.step()
             except Stopped:
                 if state.step != (self.resumed_from or 0):
                     self.checkpoint()
-                self.events.report("memory", **memory.peaks(self.device))
+                self.report_peak()
                 self.events.say(f"已在第 {state.step} 步之后停止", f"stopped after step {state.step}")
                 raise
             last = state.step == self.total_steps
@@ -313,10 +319,16 @@ class Run:
             trained.save_pretrained(result, state_dict=tensors)
             self.tokenizer.save_pretrained(result)
         self.group.wait()
-        self.events.report("memory", **memory.peaks(self.device))
+        self.report_peak()
         self.events.report("end", steps=self.state.step, loss=self.state.loss, adapter=result)
         self.events.say(f"训练完成：{result}", f"done: {result}")
         self.group.leave()
+
+    def report_peak(self):
+        peaks = memory.peaks(self.device)
+        self.events.report("memory", **peaks)
+        written = memory.written(peaks["peak_bytes"])
+        self.events.say(f"占用峰值 {written}", f"peak memory {written}")
 
     def stop_here(self):
         if self.group.any(bool(self.stop)):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
+
 from sage_peft import __main__ as program
 from sage_peft import checkpoint, data, loss, memory, model, optimizer
 from sage_peft.events import Events, TrainingError
@@ -50,7 +51,9 @@ class LinearCrossEntropy(unittest.TestCase):
         loss._logits = lambda hidden, weight: seen.append(len(hidden)) or logits(hidden, weight)
         try:
             hidden = torch.randn(rows, 8, requires_grad=True)
-            losses = loss.LinearCrossEntropy.apply(hidden, torch.randn(50, 8), torch.zeros(rows, dtype=torch.long), True)
+            losses = loss.LinearCrossEntropy.apply(
+                hidden, torch.randn(50, 8), torch.zeros(rows, dtype=torch.long), True
+            )
             losses.sum().backward()
         finally:
             loss._logits = logits

@@ -103,13 +103,25 @@ class Sage(unittest.TestCase):
 
         tensors = load_file(run.file("adapter_model.safetensors"))
         self.assertEqual(len(tensors), 2 * 2 * 7)
-        self.assertTrue(all(re.match(r"base_model\.model\.model\.layers\.\d.*\.lora_[AB]\.weight$", n) for n in tensors))
+        self.assertTrue(
+            all(re.match(r"base_model\.model\.model\.layers\.\d.*\.lora_[AB]\.weight$", n) for n in tensors)
+        )
         with open(run.file("adapter_config.json")) as file:
             config = json.load(file)
         projections = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
         self.assertEqual((config["target_modules"], config["inference_mode"]), (projections, True))
         # The built-in trainer's reader, and peft's own.
-        answer = [tiny.SAGE, "generate", "--model", tiny.model(), "--adapter", run.folder, "--max-new-tokens", "4", "Hi"]
+        answer = [
+            tiny.SAGE,
+            "generate",
+            "--model",
+            tiny.model(),
+            "--adapter",
+            run.folder,
+            "--max-new-tokens",
+            "4",
+            "Hi",
+        ]
         subprocess.run(answer, check=True, stdout=subprocess.DEVNULL)
         from peft import PeftModel
         from transformers import AutoModelForCausalLM
@@ -188,7 +200,12 @@ class Sage(unittest.TestCase):
     def test_several_processes_train_as_one_does(self):
         for parallelism, method, rate in (("ddp", "lora", 5e-3), ("fsdp", "lora", 5e-3), ("fsdp", "full", 1e-3)):
             with self.subTest(f"{parallelism} {method}"):
-                settings = {"method": method, "validation_split": 0.2, "parallelism": parallelism, "learning_rate": rate}
+                settings = {
+                    "method": method,
+                    "validation_split": 0.2,
+                    "parallelism": parallelism,
+                    "learning_rate": rate,
+                }
                 several = Training(f"{parallelism}-{method}", **settings).run(gpus=2)
                 alone = self.plain if method == "lora" else Training("alone-full", **settings).run()
                 self.assert_close(alone.losses(), several.losses(), 3)
