@@ -7,6 +7,7 @@ mod device;
 mod error;
 mod estimate;
 mod event;
+mod queue;
 mod request;
 mod view;
 
@@ -14,5 +15,6 @@ pub use device::*;
 pub use error::ErrorBody;
 pub use estimate::*;
 pub use event::{DeviceEvent, LogChunk, ProgressEvent, QueueEntry, QueueEvent, RemovedEvent};
+pub use queue::*;
 pub use request::{CommandRequest, FineTuneRequest, LoraTargets, PasteDataset, SubmitTask};
 pub use view::*;

@@ -17,6 +17,10 @@ pub struct TaskView {
     pub task_id: String,
     pub name: Option<String>,
     pub owner: String,
+    /// `low`, `normal`, `high` or `urgent`.
+    pub priority: String,
+    /// Tasks that have to end before it starts: `ID` if they must complete, `ID,any` if any end will do.
+    pub after: Vec<String>,
     /// `pending queued preparing training completed failed cancelled`.
     pub status: String,
     pub created_at: String,
@@ -96,7 +100,7 @@ pub struct FetchView {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WaitView {
     /// `devices_busy`, `no_usable_device`, `detecting`, `device_memory`, `whole_device`, `foreign_use`, `too_large`,
-    /// `too_many_devices`, `trial_failed` or `behind`.
+    /// `too_many_devices`, `trial_failed`, `behind`, `reserved`, `dependency`, `preempted` or `moving`.
     pub code: String,
     /// 1 for the task that starts next.
     pub position: u32,
@@ -110,6 +114,9 @@ pub struct WaitView {
     pub free_bytes: Option<u64>,
     /// Who has the memory of `device`, the largest first.
     pub holders: Vec<HolderView>,
+    /// When it is expected to start and to end, if all goes as estimated; `null` where that cannot be told.
+    pub starts_at: Option<String>,
+    pub ends_at: Option<String>,
     pub zh: String,
     pub en: String,
 }

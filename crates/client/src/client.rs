@@ -6,8 +6,9 @@ use std::{
 };
 
 use api_types::{
-    CheckView, CreatedTask, DatasetView, Devices, ErrorBody, EstimateAnswer, FineTuneRequest, JournalEntry, Metrics,
-    ModelView, PasteDataset, Preset, Recommendations, StudioView, SubmitTask, TaskPage, TaskView,
+    CheckView, CreatedTask, DatasetView, Devices, ErrorBody, EstimateAnswer, Explanation, FineTuneRequest,
+    JournalEntry, Metrics, ModelView, PasteDataset, Preset, QueueView, Recommendations, StudioView, SubmitTask,
+    TaskPage, TaskView,
 };
 use domain::Home;
 use serde::de::DeserializeOwned;
@@ -106,6 +107,16 @@ impl Client {
     pub fn recommendations(&self, dataset: Option<&str>) -> Result<Recommendations> {
         let query = dataset.map(|path| format!("?dataset={}", encode(path))).unwrap_or_default();
         self.get(&format!("/api/v1/recommendations{query}"))
+    }
+
+    /// What runs and what waits, in the plan's order.
+    pub fn queue(&self) -> Result<QueueView> {
+        self.get("/api/v1/queue")
+    }
+
+    /// Why a task is where it is.
+    pub fn explain(&self, id: &str) -> Result<Explanation> {
+        self.get(&task_path(id, "/explain"))
     }
 
     pub fn cancel(&self, id: &str) -> Result<TaskView> {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use api_types::AlternativeView;
 use axum::http::StatusCode;
-use domain::{Dependency, Estimate, FineTune, Objective, Priority, Recipe, Warning};
+use domain::{Condition, Dependency, Estimate, FineTune, Objective, Priority, Recipe, StateKind, Warning};
 use engine::{Submission, Submitted};
 use recipes::{
     advice,
@@ -51,8 +51,9 @@ pub async fn submit(app: &Shared, request: Request, who: &str) -> Result<Accepte
     if time_limit == Some(0) {
         return Err(ApiError::invalid("time_limit_seconds is 0; use 1 or more, or leave it out"));
     }
-    if let Some(missing) = after.iter().find(|dependency| !matches!(app.engine.task(dependency.task), Ok(Some(_)))) {
-        return Err(ApiError::invalid(format!("after names {}, which is no task here", missing.task)));
+    if !after.is_empty() {
+        let (app, after) = (app.clone(), after.clone());
+        blocking(move || after.iter().try_for_each(|dependency| check_dependency(&app, dependency))).await?;
     }
     validate(&recipe)?;
     let Prepared { recipe, estimate, warnings, alternatives } = match recipe {
@@ -66,6 +67,21 @@ pub async fn submit(app: &Shared, request: Request, who: &str) -> Result<Accepte
     let submission = Submission { name, recipe, time_limit, priority, after, hold, warnings, estimate };
     let submitted = app.engine.submit(submission, who).await?;
     Ok(Accepted { submitted, alternatives })
+}
+
+/// It is there, and can still end as it has to. May block.
+fn check_dependency(app: &App, dependency: &Dependency) -> Result<()> {
+    let Dependency { task, condition } = dependency;
+    let found = app.engine.task(*task)?;
+    let found = found.ok_or_else(|| ApiError::invalid(format!("after names {task}, which is no task here")))?;
+    let kind = found.task.state.kind();
+    if *condition == Condition::Any || !kind.is_final() || kind == StateKind::Completed {
+        return Ok(());
+    }
+    let detail = format!("after names {task}, which has to complete but is {kind}");
+    Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "dependency-failed", detail)
+        .zh(format!("所依赖的任务 {task} 没有成功完成，本任务永远无法启动。请去掉该依赖，或写成 {task},any"))
+        .next(format!("Leave it out, or write {task},any if any end will do")))
 }
 
 pub fn validate(recipe: &Recipe) -> Result<()> {

@@ -488,6 +488,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What runs and what waits, in the plan's order */
+        get: operations["get_queue"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/recommendations": {
         parameters: {
             query?: never;
@@ -594,6 +611,27 @@ export interface paths {
         };
         /** Download the adapter */
         get: operations["download_task"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tasks/{id}/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Why a task is where it is
+         * @description Of a queued task: what it waits for, when it is expected to start, who is before it, and what each device says to
+         *     it. Of a running one what it holds, of an ended one how it ended.
+         */
+        get: operations["explain_task"];
         put?: never;
         post?: never;
         delete?: never;
@@ -810,6 +848,8 @@ export interface components {
              * @description Device memory that it needs on each GPU; left out: unknown, so it gets GPUs to itself.
              */
             memory_bytes?: number | null;
+            /** @description It may run on a GPU beside other tasks; needs `memory_bytes`. */
+            share?: boolean;
         };
         /** @description A fine-tune as the first generation's clients ask for it */
         CreateTask: {
@@ -879,6 +919,39 @@ export interface components {
              */
             bytes?: number | null;
             task_id: string;
+        };
+        /** @description Whether a waiting task could have this device now, and if not, what is in the way first. */
+        DeviceVerdict: {
+            /**
+             * @description `fits_now`, `taken_by_tasks`, `device_memory`, `whole_device`, `foreign_use`, `trial_failed`, `reserved`,
+             *     `too_large`, `one_mig_instance`, or the code of what ails an unusable device.
+             */
+            code: string;
+            /** @description UUID. */
+            device: string;
+            en: string;
+            fits: boolean;
+            /**
+             * Format: int64
+             * @description Free by measurement and promised to nobody.
+             */
+            free_bytes?: number | null;
+            /** @description Who has the memory, the largest first. */
+            holders: components["schemas"]["HolderView"][];
+            /** @description As people call it, such as `GPU 0`. */
+            label: string;
+            /** Format: int64 */
+            needed_bytes?: number | null;
+            /** @description When the task that it is reserved for gets it. */
+            reserved_at?: string | null;
+            /** @description Tasks that are in the way. */
+            tasks: string[];
+            /**
+             * Format: int64
+             * @description Bytes of the device where they are too few.
+             */
+            total_bytes?: number | null;
+            zh: string;
         };
         /** @description One GPU or MIG instance as last measured; what could not be measured is `null`. */
         DeviceView: {
@@ -1036,6 +1109,27 @@ export interface components {
         ExamplePreview: {
             answer: string;
             prompt: string;
+        };
+        /** @description Answer of `GET /api/v1/tasks/{id}/explain`: why the task is where it is. */
+        Explanation: {
+            attempt?: components["schemas"]["AttemptView"] | null;
+            /** @description Who gets a chance before it, the next one first; at most 50. */
+            before: components["schemas"]["WaitingTask"][];
+            /** @description What each device says to it while it is queued, when those before it have had their chance. */
+            devices: components["schemas"]["DeviceVerdict"][];
+            en: string;
+            /** @description When it is expected to end while it runs, or has ended; `null` where unknown. */
+            ends_at?: string | null;
+            failure?: components["schemas"]["Message"] | null;
+            name?: string | null;
+            owner: string;
+            /** @description `low`, `normal`, `high` or `urgent`. */
+            priority: string;
+            status: string;
+            task_id: string;
+            wait?: components["schemas"]["WaitView"] | null;
+            /** @description The answer in one sentence. */
+            zh: string;
         };
         FetchView: {
             /** Format: int64 */
@@ -1381,6 +1475,20 @@ export interface components {
             /** Format: int64 */
             total_steps: number;
         };
+        /** @description Answer of `GET /api/v1/queue`. */
+        QueueView: {
+            /** @description More tasks wait than the configured limit. */
+            long: boolean;
+            /** @description The one that has run longest first. */
+            running: components["schemas"]["RunningTask"][];
+            /**
+             * Format: int64
+             * @description How many wait.
+             */
+            total: number;
+            /** @description In the order in which they get their chance, at most the first 500. */
+            waiting: components["schemas"]["WaitingTask"][];
+        };
         /** @description One model with one method on one GPU, or on all together. */
         Recommendation: {
             /** @description UUID; `null`: all GPUs together. */
@@ -1416,6 +1524,18 @@ export interface components {
             /** @description By device in the order of `/api/v1/devices`, then what all GPUs do together; the largest model first. */
             recommendations: components["schemas"]["Recommendation"][];
         };
+        RunningTask: {
+            /** @description UUIDs of the devices that it holds. */
+            devices: string[];
+            /** @description Expected, by its own pace or by its estimate; `null` where unknown. */
+            ends_at?: string | null;
+            name?: string | null;
+            owner: string;
+            /** @description `low`, `normal`, `high` or `urgent`. */
+            priority: string;
+            started_at: string;
+            task_id: string;
+        };
         StudioView: {
             /** @description Whether `/api` asks for a sign-in. */
             authentication: boolean;
@@ -1439,6 +1559,8 @@ export interface components {
         };
         /** @description Body of `POST /api/v1/tasks`: exactly one of `fine_tune` and `command`. */
         SubmitTask: {
+            /** @description Tasks that have to end before this one starts: `ID` or `ID,ok` if they must complete, `ID,any` if any end will do. */
+            after?: string[];
             command?: components["schemas"]["CommandRequest"] | null;
             fine_tune?: components["schemas"]["FineTuneRequest"] | null;
             /**
@@ -1449,6 +1571,8 @@ export interface components {
             /** @description Accept the task but keep it out of the queue until it is released. */
             hold?: boolean;
             name?: string | null;
+            /** @description `low`, `normal`, `high` or `urgent`; left out: normal. Urgent ones may interrupt others at a checkpoint. */
+            priority?: string | null;
             /**
              * Format: int64
              * @description Seconds; left out: the studio's default (6 h unless configured).
@@ -1507,6 +1631,8 @@ export interface components {
              *     `load8bit`, `load4bit`.
              */
             adjustments: string[];
+            /** @description Tasks that have to end before it starts: `ID` if they must complete, `ID,any` if any end will do. */
+            after: string[];
             attempt?: components["schemas"]["AttemptView"] | null;
             completed_at?: string | null;
             /** @description The recipe in full, with the defaults that were filled in. */
@@ -1527,6 +1653,8 @@ export interface components {
             name?: string | null;
             output_dir: string;
             owner: string;
+            /** @description `low`, `normal`, `high` or `urgent`. */
+            priority: string;
             progress: components["schemas"]["ProgressView"];
             started_at?: string | null;
             /** @description `pending queued preparing training completed failed cancelled`. */
@@ -1580,12 +1708,13 @@ export interface components {
         WaitView: {
             /**
              * @description `devices_busy`, `no_usable_device`, `detecting`, `device_memory`, `whole_device`, `foreign_use`, `too_large`,
-             *     `too_many_devices`, `trial_failed` or `behind`.
+             *     `too_many_devices`, `trial_failed`, `behind`, `reserved`, `dependency` or `preempted`.
              */
             code: string;
             /** @description The device that comes nearest, as people call it. */
             device?: string | null;
             en: string;
+            ends_at?: string | null;
             /**
              * Format: int64
              * @description Free on `device` and not promised to anybody.
@@ -1605,7 +1734,22 @@ export interface components {
             position: number;
             /** @description A task this one waits for. */
             running?: string | null;
+            /** @description When it is expected to start and to end, if all goes as estimated; `null` where that cannot be told. */
+            starts_at?: string | null;
             zh: string;
+        };
+        WaitingTask: {
+            /**
+             * Format: int32
+             * @description Devices that it needs at once.
+             */
+            gpus: number;
+            name?: string | null;
+            owner: string;
+            /** @description `low`, `normal`, `high` or `urgent`. */
+            priority: string;
+            task_id: string;
+            wait: components["schemas"]["WaitView"];
         };
         XidView: {
             at: string;
@@ -2777,6 +2921,33 @@ export interface operations {
             };
         };
     };
+    get_queue: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueView"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     recommend: {
         parameters: {
             query?: {
@@ -3115,6 +3286,43 @@ export interface operations {
             };
             /** @description It is not completed */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    explain_task: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Explanation"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -138,7 +138,7 @@ impl Stream {
     async fn replay(&self, task: TaskId, seq: u64, sink: &Sink) -> Sent {
         let app = self.app.clone();
         match blocking(move || Ok(app.engine.task(task)?)).await {
-            Ok(Some(snapshot)) => sink.send("task", Some(seq), &view::task(&snapshot, self.app.engine.home())).await,
+            Ok(Some(snapshot)) => sink.send("task", Some(seq), &view::task(&snapshot, &self.app.engine)).await,
             Ok(None) => sink.send("removed", Some(seq), &RemovedEvent { task_id: task.to_string() }).await,
             // The client comes back and asks again.
             Err(_) => Err(Gone),
@@ -148,7 +148,7 @@ impl Stream {
     async fn forward(&mut self, event: Event, sink: &Sink) -> Sent {
         match event {
             Event::Task { seq, snapshot } if self.is_new(seq) => {
-                sink.send("task", Some(seq), &view::task(&snapshot, self.app.engine.home())).await
+                sink.send("task", Some(seq), &view::task(&snapshot, &self.app.engine)).await
             }
             Event::Removed { seq, task } if self.is_new(seq) => {
                 sink.send("removed", Some(seq), &RemovedEvent { task_id: task.to_string() }).await

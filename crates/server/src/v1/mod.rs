@@ -6,6 +6,7 @@ mod estimate;
 mod events;
 mod log;
 mod models;
+mod queue;
 pub mod recipe;
 mod studio;
 mod tasks;
@@ -27,6 +28,8 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(tasks::download))
         .routes(routes!(tasks::metrics))
         .routes(routes!(tasks::journal))
+        .routes(routes!(queue::explain))
+        .routes(routes!(queue::queue))
         .routes(routes!(log::log))
         .routes(routes!(log::stream))
         .routes(routes!(events::events))

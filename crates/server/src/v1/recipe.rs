@@ -160,6 +160,29 @@ fn said<T: Serialize>(value: T) -> String {
     }
 }
 
+/// `low`, `normal`, `high` or `urgent`; left out: normal.
+pub fn priority(word: Option<&str>) -> Result<Priority> {
+    match word {
+        None | Some("normal") => Ok(Priority::Normal),
+        Some("low") => Ok(Priority::Low),
+        Some("high") => Ok(Priority::High),
+        Some("urgent") => Ok(Priority::Urgent),
+        Some(other) => Err(ApiError::invalid(format!("priority is {other:?}; use low, normal, high or urgent"))),
+    }
+}
+
+/// `finetune_…` or `finetune_…,any`.
+pub fn dependency(text: &str) -> Result<Dependency> {
+    let (task, condition) = text.split_once(',').unwrap_or((text, "ok"));
+    let condition = match condition {
+        "ok" => Condition::Ok,
+        "any" => Condition::Any,
+        other => return Err(ApiError::invalid(format!("after has the condition {other:?}; use ok or any"))),
+    };
+    let task = task.parse().map_err(|error: InvalidTaskId| ApiError::invalid(error.to_string()))?;
+    Ok(Dependency { task, condition })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,27 +263,4 @@ mod tests {
         let detail = refusal(|request| request.lora_targets = Some(LoraTargets::Word("some".into())));
         assert!(detail.contains("lora_targets") && detail.contains("qv"), "{detail}");
     }
-}
-
-/// `low`, `normal`, `high` or `urgent`; left out: normal.
-pub fn priority(word: Option<&str>) -> Result<Priority> {
-    match word {
-        None | Some("normal") => Ok(Priority::Normal),
-        Some("low") => Ok(Priority::Low),
-        Some("high") => Ok(Priority::High),
-        Some("urgent") => Ok(Priority::Urgent),
-        Some(other) => Err(ApiError::invalid(format!("priority is {other:?}; use low, normal, high or urgent"))),
-    }
-}
-
-/// `finetune_…` or `finetune_…,any`.
-pub fn dependency(text: &str) -> Result<Dependency> {
-    let (task, condition) = text.split_once(',').unwrap_or((text, "ok"));
-    let condition = match condition {
-        "ok" => Condition::Ok,
-        "any" => Condition::Any,
-        other => return Err(ApiError::invalid(format!("after has the condition {other:?}; use ok or any"))),
-    };
-    let task = task.parse().map_err(|error: InvalidTaskId| ApiError::invalid(error.to_string()))?;
-    Ok(Dependency { task, condition })
 }

@@ -74,7 +74,7 @@ pub async fn list(State(app): State<Shared>, Params(params): Params<ListParams>)
         let count = |kind: StateKind| (kind.to_string(), counts.get(&kind).copied().unwrap_or(0));
         Ok(Json(TaskPage {
             next_before: tasks.last().filter(|_| more).map(|last| last.task.id.to_string()),
-            tasks: tasks.iter().map(|snapshot| view::task(snapshot, app.engine.home())).collect(),
+            tasks: tasks.iter().map(|snapshot| view::task(snapshot, &app.engine)).collect(),
             counts: StateKind::ALL.into_iter().map(count).collect(),
             last_event_id,
         }))
@@ -108,7 +108,7 @@ pub async fn submit(
     let after = after.iter().map(|text| recipe::dependency(text)).collect::<Result<_>>()?;
     let request = submit::Request { name, recipe, time_limit, hold, priority, after, fit };
     let submit::Accepted { submitted, alternatives } = submit::submit(&app, request, &who).await?;
-    let mut task = view::task(&submitted.snapshot, app.engine.home());
+    let mut task = view::task(&submitted.snapshot, &app.engine);
     task.warnings.extend(queue_warning(&app, &submitted).as_ref().map(view::warning));
     Ok((StatusCode::CREATED, Json(CreatedTask { task, alternatives })))
 }
@@ -121,7 +121,7 @@ pub async fn submit(
 ))]
 pub async fn get(State(app): State<Shared>, Id(id): Id) -> Result<Json<TaskView>> {
     let snapshot = snapshot(&app, id).await?;
-    Ok(Json(view::task(&snapshot, app.engine.home())))
+    Ok(Json(view::task(&snapshot, &app.engine)))
 }
 
 /// Cancel a task

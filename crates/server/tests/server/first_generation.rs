@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::fixture::{Answer, Studio, until};
 
 /// What an answer is, without what differs from run to run.
-fn shape(studio: &Studio, answer: &Answer) -> Value {
+pub fn shape(studio: &Studio, answer: &Answer) -> Value {
     let mut body = answer.json();
     tidy(&mut body, studio.home.root());
     json!({"status": answer.status, "body": body})

@@ -7,6 +7,7 @@ mod fixture;
 mod guard;
 mod openapi;
 mod page;
+mod queue;
 mod speed;
 mod trainer;
 mod uploads;
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
             too_much_missed_is_a_resync,
             streams_end_with_the_server;
         page: the_page_and_its_files, the_api_never_answers_with_the_page;
+        queue: the_plan_and_why_it_is_so;
         speed: polling_stays_cheap;
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -54,6 +54,8 @@ fn fill(home: &Home) {
         created_at: now,
         time_limit: 3600,
         recipe: Recipe::FineTune(FineTune { model_name: "m".into(), dataset_file: "/d".into(), ..FineTune::default() }),
+        priority: domain::Priority::Normal,
+        after: Vec::new(),
         warnings: Vec::new(),
         estimate: None,
         adjustments: Vec::new(),

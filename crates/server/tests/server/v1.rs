@@ -110,7 +110,10 @@ pub fn bad_submissions_say_what_is_wrong() {
     for (body, status, says) in [
         (json!({}), 422, "exactly one"),
         (json!({"command": command, "fine_tune": fine_tune("seed", json!(1))["fine_tune"]}), 422, "exactly one"),
-        (json!({"command": command, "priority": 9}), 422, "priority"),
+        (json!({"command": command, "colour": 9}), 422, "colour"),
+        (json!({"command": command, "priority": "top"}), 422, "urgent"),
+        (json!({"command": command, "after": ["finetune_1_99"]}), 422, "finetune_1_99"),
+        (json!({"command": command, "after": ["finetune_1_99,soon"]}), 422, "soon"),
         (json!({"command": {"argv": [], "cwd": "/"}}), 422, "program"),
         (json!({"command": {"argv": ["true"], "cwd": "here"}}), 422, "absolute"),
         (json!({"command": command, "time_limit_seconds": 0}), 422, "time_limit_seconds"),

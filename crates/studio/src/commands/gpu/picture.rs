@@ -296,6 +296,8 @@ pub mod tests {
             needed_bytes: None,
             free_bytes: None,
             holders: Vec::new(),
+            starts_at: None,
+            ends_at: None,
             zh: String::new(),
             en: format!("position {number}; waiting\x1b[2J for GPU memory"),
         };

@@ -107,6 +107,8 @@ pub fn example(status: &str) -> TaskView {
         task_id: "finetune_1_1".into(),
         name: None,
         owner: "ana".into(),
+        priority: "normal".into(),
+        after: Vec::new(),
         status: status.into(),
         created_at: String::new(),
         started_at: None,
