@@ -1708,7 +1708,7 @@ export interface components {
         WaitView: {
             /**
              * @description `devices_busy`, `no_usable_device`, `detecting`, `device_memory`, `whole_device`, `foreign_use`, `too_large`,
-             *     `too_many_devices`, `trial_failed`, `behind`, `reserved`, `dependency` or `preempted`.
+             *     `too_many_devices`, `trial_failed`, `behind`, `reserved`, `dependency`, `preempted` or `moving`.
              */
             code: string;
             /** @description The device that comes nearest, as people call it. */
