@@ -30,7 +30,9 @@ pub fn find(
         return Ok(given.clone());
     }
     let own = options.tools().join("uv");
-    let on_path = || std::env::split_paths(&options.search_path).map(|folder| folder.join("uv")).find(|uv| will_do(uv));
+    // An empty entry means the folder that happens to be the current one.
+    let folders = || std::env::split_paths(&options.search_path).filter(|folder| folder.is_absolute());
+    let on_path = || folders().map(|folder| folder.join("uv")).find(|uv| will_do(uv));
     if let Some(found) = Some(own.clone()).filter(|own| own.is_file()).or_else(on_path) {
         return Ok(found);
     }

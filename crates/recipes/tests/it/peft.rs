@@ -1,7 +1,9 @@
 //! The environment of trainer peft, from an index on loopback that has a make-believe uv.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -282,4 +284,23 @@ fn without_a_fitting_pytorch_the_locked_one_is_taken() {
     assert!(fixture.calls().iter().any(|call| call.contains("--torch-backend auto")));
     let lock = fs::read_to_string(environment.folder.join("requirements.lock")).unwrap();
     assert!(lock.contains("\ntorch=="));
+}
+
+#[test]
+fn the_machines_own_uv_is_used_if_it_is_new_enough() {
+    let server = index(false, "");
+    for (version, fetched) in [("uv 0.7.2 (abc)", false), ("uv 0.6.17", true), ("something else", true)] {
+        let mut fixture = Fixture::new(&server.address);
+        let own = fixture.home.path().join("own");
+        fs::create_dir(&own).unwrap();
+        let script =
+            UV.replace("#!/bin/sh\n", &format!("#!/bin/sh\nif [ $1 = --version ]; then echo '{version}'; exit; fi\n"));
+        fs::write(own.join("uv"), script).unwrap();
+        fs::set_permissions(own.join("uv"), fs::Permissions::from_mode(0o755)).unwrap();
+        // Until no child that another test is about to start has it open for writing.
+        wait_for("it runs", || Command::new(own.join("uv")).arg("--version").output().is_ok());
+        fixture.options.search_path = format!(":relative:{}", own.display()).into();
+        fixture.ensure().unwrap();
+        assert_eq!((own.join("calls").exists(), !server.requests().is_empty()), (!fetched, fetched), "{version}");
+    }
 }
