@@ -114,6 +114,13 @@ const CHINESE: &[(&str, &str)] = &[
     ("Delete what was installed for a trainer", "删除为训练器安装的环境"),
     ("The trainer: peft", "训练器：peft"),
     ("Train one recipe here and now with trainer peft", "立即用 peft 训练器训练一个配方"),
+    // queue, explain
+    (
+        "Show the plan: what runs, what waits for what, and when it is expected to start",
+        "查看计划：谁在运行、谁在等什么、预计何时开始",
+    ),
+    ("Say why a task is where it is, and what each device says to it", "说明任务为何处于当前位置，以及每个设备的情况"),
+    ("The task's id", "任务编号"),
     // simulate
     (
         "Replay a recorded queue under a policy, on GPUs that need not be there",

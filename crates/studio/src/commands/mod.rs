@@ -9,6 +9,7 @@ pub mod generate;
 pub mod gpu;
 pub mod model;
 pub mod peft;
+pub mod queue;
 pub mod simulate;
 pub mod studio;
 pub mod task;
@@ -36,6 +37,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Model(command) => model::run(&home, command),
         Command::Estimate(command) => estimate::run(&home, command),
         Command::Simulate(command) => simulate::run(command),
+        Command::Queue(command) => queue::run(&home, command),
+        Command::Explain(command) => queue::explain(&home, command),
         Command::Generate(command) => generate::run(&home, command),
         Command::Demo(_) => unreachable!("it was run above"),
         Command::Trainer(command) => trainer::run(&home, command),
