@@ -39,6 +39,8 @@ export const wait = (position: number): WaitView => ({
   needed_bytes: null,
   free_bytes: null,
   holders: [],
+  starts_at: null,
+  ends_at: null,
   zh: `排在第 ${position} 位，等待 finetune_1700000000_1 释放设备`,
   en: `position ${position}; waiting for the device that finetune_1700000000_1 holds`,
 });
@@ -49,6 +51,8 @@ export function task(number: number, status: TaskStatus, part: Partial<TaskView>
     task_id: `finetune_${1_700_000_000 + number}_${number}`,
     name: null,
     owner: 'wang',
+    priority: 'normal',
+    after: [],
     status,
     created_at: new Date((1_700_000_000 + number) * 1000).toISOString(),
     started_at: null,
