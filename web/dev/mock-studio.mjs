@@ -88,7 +88,18 @@ const gib = (bytes) => `${(bytes / GIB).toFixed(1)} GiB`;
 
 function waitOf(task, position) {
   const needed = task.view.estimate?.grant_bytes ?? null;
-  const base = { position, running: null, device: null, needed_bytes: needed, free_bytes: null, holders: [] };
+  // As if every task before it took five minutes.
+  const at = (starts) => new Date(Date.now() + starts * 300_000).toISOString();
+  const expected = { starts_at: at(position), ends_at: at(position + 1) };
+  const base = {
+    position,
+    running: null,
+    device: null,
+    needed_bytes: needed,
+    free_bytes: null,
+    holders: [],
+    ...expected,
+  };
   const ahead = inState('queued').find((other) => other !== task && tasksBefore(other, task));
   const verdict = verdictOf(task.view.estimate);
   const near = nearest();
@@ -184,6 +195,8 @@ function create(request, created = new Date()) {
       task_id: id,
       name: request.name ?? null,
       owner: 'wang',
+      priority: request.priority ?? 'normal',
+      after: request.after ?? [],
       status: 'pending',
       created_at: created.toISOString(),
       started_at: null,

@@ -159,6 +159,17 @@ describe('a draft', () => {
     expect(requestOf({ ...draft, advanced: true })).toMatchObject({ fine_tune: { num_epochs: 9 }, hold: true });
   });
 
+  it('says when the task may start', () => {
+    const draft = { ...filled, priority: 'high' as const, after: ['finetune_1_1', 'finetune_1_2'] };
+    expect(requestOf(draft)).not.toHaveProperty('priority');
+    const shown = { ...draft, advanced: true };
+    expect(requestOf(shown)).toMatchObject({ priority: 'high', after: draft.after });
+    expect(requestOf({ ...shown, afterAny: true }).after).toEqual(['finetune_1_1,any', 'finetune_1_2,any']);
+    expect(draftOf(task(3, 'completed', { priority: 'urgent' })).priority).toBe('urgent');
+    expect(isDraft({ ...draft, after: [7] }) || isDraft({ ...draft, priority: 'top' })).toBe(false);
+    expect(isDraft(JSON.parse(JSON.stringify(draft)))).toBe(true);
+  });
+
   it('cloned from a task repeats its recipe', () => {
     const config = { learning_rate: 1e-4, num_epochs: 2, schedule: 'linear', load_in_8bit: false, kind: 'fine_tune' };
     const draft = draftOf(task(3, 'completed', { config, time_limit_seconds: 5400, name: 'mine' }));

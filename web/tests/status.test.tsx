@@ -1,13 +1,16 @@
 import { render, screen } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
 import { describe, expect, it } from 'vitest';
+import { TaskState } from '../src/features/queue/cells';
+import { expectedStart } from '../src/features/queue/expected';
 import { StatusTag } from '../src/features/queue/StatusTag';
 import { isFinal, isRunning, isStatus, STATUSES } from '../src/features/queue/status';
 import en from '../src/i18n/en.json';
 import zh from '../src/i18n/zh-CN.json';
+import { formatTime } from '../src/shared/format';
 import { PreferencesProvider } from '../src/shared/preferences';
 import { store } from '../src/shared/storage';
-import { task } from './samples';
+import { task, wait } from './samples';
 
 describe('states', () => {
   it('have the words and colours that people know', () => {
@@ -38,5 +41,36 @@ describe('states', () => {
     const tag = await screen.findByText('排队中');
     await userEvent.hover(tag);
     expect(await screen.findByText('排在第 1 位，等待 finetune_1700000000_1 释放设备')).toBeTruthy();
+  });
+});
+
+describe('the expected start', () => {
+  const now = Date.parse('2026-01-01T12:00:00Z');
+  const at = (minutes: number) => new Date(now + minutes * 60_000).toISOString();
+
+  it('is a time, soon, or not to be told', () => {
+    expect(expectedStart({ starts_at: null }, now)).toBe(null);
+    expect(expectedStart({ starts_at: at(1) }, now)).toBe(at(1));
+    expect(expectedStart({ starts_at: at(0.9) }, now)).toBe('soon');
+    expect(expectedStart({ starts_at: at(-30) }, now)).toBe('soon');
+  });
+
+  it('stands with the class under the reason in the list', () => {
+    store('language', 'en');
+    const starts_at = new Date(Date.now() + 3_600_000).toISOString();
+    const shown = (part: Parameters<typeof task>[2]) => {
+      const { container, unmount } = render(
+        <PreferencesProvider>
+          <TaskState task={task(2, 'queued', part)} />
+        </PreferencesProvider>,
+      );
+      const text = container.textContent ?? '';
+      unmount();
+      return text;
+    };
+    const urgent = shown({ priority: 'urgent', wait: { ...wait(1), starts_at } });
+    expect(urgent).toContain('Urgent');
+    expect(urgent).toContain(`Expected to start about ${formatTime(starts_at, 'en')}`);
+    expect(shown({})).not.toMatch(/Normal|Expected/);
   });
 });

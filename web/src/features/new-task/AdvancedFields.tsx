@@ -7,6 +7,7 @@ import { formatRate } from '../../shared/format';
 import { useDraft } from './DraftProvider';
 import type { Overrides } from './draft';
 import { METHODS, type MethodChoice, methodOf } from './methods';
+import { QueueFields } from './QueueFields';
 import { targetsOf, targetText } from './targets';
 
 type NumberKey = {
@@ -152,6 +153,7 @@ export function AdvancedFields({ preset }: { preset: Preset | undefined }) {
           options={{ fsdp: t('field.fsdp') }}
         />
       )}
+      <QueueFields />
       <label className="switch-line" htmlFor="field-gradient_checkpointing">
         <Switch
           id="field-gradient_checkpointing"

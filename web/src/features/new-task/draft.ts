@@ -1,4 +1,5 @@
 import type { FineTunePatch, FineTuneRequest, SubmitTask, TaskView } from '../../api/types';
+import { isPriority, type Priority } from '../queue/priority';
 
 /** The fields behind the Advanced switch; what is not set follows the preset or the studio's default. */
 export type Overrides = Omit<FineTuneRequest, 'model_name' | 'dataset_file' | 'preset'>;
@@ -21,6 +22,11 @@ export interface Draft {
   timeLimit: number | null;
   timeUnit: TimeUnit;
   hold: boolean;
+  priority: Priority;
+  /** Ids of tasks that have to end first. */
+  after: string[];
+  /** They may end in any way; else they must complete. */
+  afterAny: boolean;
   /** Where it does not fit, the studio may take the nearest configuration that does. */
   fit: boolean;
 }
@@ -37,6 +43,9 @@ export const emptyDraft: Draft = {
   timeLimit: null,
   timeUnit: 'h',
   hold: false,
+  priority: 'normal',
+  after: [],
+  afterAny: false,
   fit: false,
 };
 
@@ -44,6 +53,8 @@ export function isDraft(value: unknown): value is Draft {
   if (typeof value !== 'object' || value === null) return false;
   return Object.entries(emptyDraft).every(([key, example]) => {
     const stored = (value as Record<string, unknown>)[key];
+    if (key === 'priority') return isPriority(stored);
+    if (key === 'after') return Array.isArray(stored) && stored.every(STRING);
     return key === 'timeLimit' ? stored === null || typeof stored === 'number' : typeof stored === typeof example;
   });
 }
@@ -61,6 +72,10 @@ export function requestOf(draft: Draft): SubmitTask {
       ...(draft.advanced ? draft.overrides : {}),
     },
     ...(seconds === null ? {} : { time_limit_seconds: seconds }),
+    ...(draft.advanced && draft.priority !== 'normal' ? { priority: draft.priority } : {}),
+    ...(draft.advanced && draft.after.length > 0
+      ? { after: draft.after.map((id) => (draft.afterAny ? `${id},any` : id)) }
+      : {}),
     ...(draft.advanced && draft.hold ? { hold: true } : {}),
     ...(draft.advanced && draft.fit ? { fit: true } : {}),
   };
@@ -128,5 +143,6 @@ export function draftOf(task: TaskView): Draft {
     overrides: Object.fromEntries(known.map(([key]) => [key, task.config[key]])),
     timeLimit: minutes % 60 === 0 ? minutes / 60 : minutes,
     timeUnit: minutes % 60 === 0 ? 'h' : 'min',
+    priority: isPriority(task.priority) ? task.priority : 'normal',
   };
 }

@@ -12,6 +12,8 @@ import {
 } from '../../shared/format';
 import { useBilingual, usePreferences } from '../../shared/preferences';
 import { useNow } from '../../shared/useNow';
+import { ExpectedStart } from './ExpectedStart';
+import { PriorityTag } from './PriorityTag';
 import { StatusTag } from './StatusTag';
 import { isRunning } from './status';
 
@@ -40,7 +42,10 @@ export function TaskState({ task }: { task: TaskView }) {
   const foreign = isRunning(task.status) && task.warnings.find(({ code }) => code === 'foreign-use');
   return (
     <>
-      <StatusTag task={task} />
+      <span>
+        <StatusTag task={task} />
+        <PriorityTag priority={task.priority} />
+      </span>
       {foreign && (
         <span className="cell-under cell-lines cell-warning" data-testid="foreign-use" title={pick(foreign)}>
           <WarningOutlined aria-hidden /> {pick(foreign)}
@@ -51,6 +56,7 @@ export function TaskState({ task }: { task: TaskView }) {
           {pick(task.wait)}
         </span>
       )}
+      {task.wait && <ExpectedStart wait={task.wait} className="cell-under" />}
       {task.failure && (
         <span className="cell-under cell-lines" title={pick(task.failure)}>
           {pick(task.failure)}

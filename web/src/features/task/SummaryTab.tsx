@@ -15,6 +15,7 @@ import { useBilingual, useMedia, usePreferences } from '../../shared/preferences
 import { useNow } from '../../shared/useNow';
 import { trainerText } from '../new-task/methods';
 import { TaskProgress } from '../queue/cells';
+import { isPriority, PRIORITIES } from '../queue/priority';
 import { isRunning, isStatus, STATUSES } from '../queue/status';
 import { MemorySection } from './MemorySection';
 import { WaitNotice } from './WaitNotice';
@@ -58,6 +59,14 @@ export function SummaryTab({ task }: { task: TaskView }) {
   add('dataset', t('form.dataset'), task.dataset_path && path(task.dataset_path), true);
   add('output', t('task.output'), path(task.output_dir), true);
   add('owner', t('table.owner'), task.owner);
+  if (isPriority(task.priority)) add('priority', t('field.priority'), t(PRIORITIES[task.priority].text));
+  if (task.after.length > 0)
+    add(
+      'after',
+      t('field.after'),
+      task.after.map((after) => path(after)),
+      true,
+    );
   add('trainer', t('task.trainer'), t(trainerText(task.trainer)));
   add('created', t('task.created'), formatFullTime(task.created_at, language));
   add('started', t('task.started'), task.started_at && formatFullTime(task.started_at, language));

@@ -4,6 +4,7 @@ import { Link, useLocation } from 'react-router';
 import type { WaitView } from '../../api/types';
 import { formatBytes } from '../../shared/format';
 import { useBilingual } from '../../shared/preferences';
+import { ExpectedStart } from '../queue/ExpectedStart';
 
 /** Why the task waits, what is missing, and who has it. */
 export function WaitNotice({ wait }: { wait: WaitView }) {
@@ -18,6 +19,7 @@ export function WaitNotice({ wait }: { wait: WaitView }) {
       description={
         <>
           {pick(wait)}
+          <ExpectedStart wait={wait} className="wait-start" />
           <WaitFigures wait={wait} />
         </>
       }
