@@ -43,6 +43,8 @@ impl Options {
 /// Runs in a temporary home; dropping it ends it and everything it has started.
 pub struct Studio {
     options: Options,
+    /// Whoever made it asked for no port of its own.
+    any_port: bool,
     home: Home,
     folder: Option<tempfile::TempDir>,
     child: Option<Child>,
@@ -62,7 +64,8 @@ impl Studio {
     pub fn start_in(folder: tempfile::TempDir, options: Options) -> Studio {
         let home = Home::new(folder.path());
         fs::write(home.config(), &options.config).expect("the home can be written");
-        let mut studio = Studio { options, home, folder: Some(folder), child: None };
+        let any_port = options.port == 0;
+        let mut studio = Studio { options, any_port, home, folder: Some(folder), child: None };
         studio.launch();
         studio
     }
@@ -88,6 +91,12 @@ impl Studio {
         let Some(address) = line.trim_end().strip_prefix("SAGE Studio listening on ") else {
             let mut errors = String::new();
             let _ = child.stderr.take().expect("it is piped").read_to_string(&mut errors);
+            let _ = child.wait();
+            // While it was down, a connection or another studio may have got its port.
+            if self.any_port && self.options.port != 0 && errors.contains("[port-in-use]") {
+                self.options.port = 0;
+                return self.launch();
+            }
             panic!("the studio did not start: {line}{errors}");
         };
         self.options.port = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port at the end");
