@@ -30,6 +30,10 @@ impl Machine {
                 }
             }
             if let Some(task) = broken {
+                // It never starts, also while its end cannot be written yet.
+                if let Ok(index) = self.position(id) {
+                    self.queue[index].blocked = Some(WaitCause::Dependency { task });
+                }
                 if let Err(error) = self.fail_dependent(id, task, turn) {
                     tracing::error!("cannot end {id}: {error}");
                 }
