@@ -21,6 +21,8 @@ use crate::{
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// File in the attempt's folder with the length that metrics.jsonl had at its start, in bytes.
 const METRICS_OFFSET: &str = "metrics_offset";
+/// Of a log that grows faster than it is read, only so many newest bytes are looked at.
+const LOG_READ: u64 = 1 << 20;
 /// How much of an adopted attempt's log is read again for its last lines.
 const ADOPTED_LOG: u64 = 64 << 10;
 
@@ -107,7 +109,7 @@ impl Watcher {
             fs::write(folder.join(METRICS_OFFSET), metrics_from.to_string())?;
         }
         let mut metrics = FileFollower::open(&metrics_path, metrics_from)?;
-        let mut log = FileFollower::open(&log_path, log_from)?;
+        let mut log = FileFollower::open(&log_path, log_from)?.keep_up(LOG_READ);
         // The first piece of a log cut in the middle is no whole line.
         self.log.skip_first = log_from > 0 && adopted;
 

@@ -9,7 +9,7 @@ import sys
 import traceback
 import warnings
 
-from .events import Events, Stopped, TrainingError
+from .events import Events, Stopped, TrainingError, keep_printing
 from .launch import STOPPED, launch
 
 FAILED = 1
@@ -42,6 +42,7 @@ def main() -> int:
     if count > 1 and rank is None:
         return launch(count, sys.argv[1:])
 
+    keep_printing()
     stop = Stop()
     os.makedirs(arguments.output, exist_ok=True)
     events = Events(arguments.output, speaks=rank in (None, "0"))

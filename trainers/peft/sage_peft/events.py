@@ -1,8 +1,11 @@
 """What the trainer says: metrics.jsonl for the studio, lines of log for people, errors with a code."""
 
+import errno
+import io
 import json
 import math
 import os
+import sys
 import time
 
 
@@ -16,6 +19,27 @@ class TrainingError(Exception):
 
 class Stopped(Exception):
     """SIGTERM or SIGINT came."""
+
+
+class LossyFile(io.FileIO):
+    """What does not fit on the disk is not there; a training that could still save goes on."""
+
+    def write(self, data) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return len(data)
+            raise
+
+
+def keep_printing():
+    """Whoever prints, libraries included, need not fear a full disk."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        stream.flush()
+        lossy = io.BufferedWriter(LossyFile(stream.fileno(), "wb", closefd=False))
+        setattr(sys, name, io.TextIOWrapper(lossy, encoding="utf-8", errors="backslashreplace", line_buffering=True))
 
 
 def text(zh: str, en: str) -> str:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import unittest
 from types import SimpleNamespace
@@ -15,6 +17,14 @@ from sage_peft.events import Events, TrainingError
 from sage_peft.recipe import Recipe
 
 from . import tiny
+
+
+class Printing(unittest.TestCase):
+    def test_a_full_disk_ends_nothing(self):
+        script = "from sage_peft.events import keep_printing; keep_printing(); print('x' * 10_000); print('y', flush=True)"
+        with open("/dev/full", "w") as full:
+            ended = subprocess.run([sys.executable, "-c", script], stdout=full, stderr=full, check=False)
+        self.assertEqual(ended.returncode, 0)
 
 
 class LinearCrossEntropy(unittest.TestCase):

@@ -194,8 +194,12 @@ pub struct Studio(Child);
 
 impl Studio {
     pub fn start(mark: &str) -> Studio {
+        Studio::start_with(mark, &[])
+    }
+
+    pub fn start_with(mark: &str, environment: &[(&str, &Path)]) -> Studio {
         let mut command = Command::new(std::env::current_exe().expect("this program"));
-        command.args(["studio", mark]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(["studio", mark]).stdin(Stdio::piped()).stdout(Stdio::piped()).envs(environment.iter().copied());
         Studio(command.spawn().expect("a studio"))
     }
 

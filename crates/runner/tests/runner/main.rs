@@ -6,6 +6,7 @@ mod following;
 mod launching;
 mod losing;
 mod stopping;
+mod stranger;
 
 use std::process::{Command, ExitCode};
 
@@ -48,8 +49,10 @@ fn main() -> ExitCode {
         trial!(launching::a_killed_spare_is_replaced),
         trial!(ending::death_by_signal),
         trial!(ending::time_limit),
+        trial!(ending::the_wall_clock_jumps),
         trial!(ending::out_of_host_memory),
         trial!(ending::record_survives_a_full_disk),
+        trial!(ending::a_log_on_a_full_disk_does_not_end_the_task),
         trial!(ending::processes_left_behind_end_too),
         trial!(stopping::an_obedient_task),
         trial!(stopping::a_late_worker_does_not_keep_the_grace),
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         trial!(stopping::escaped_processes_are_killed_too),
         trial!(stopping::an_attempt_stopped_before_its_launch_never_runs),
         trial!(stopping::a_stranger_with_the_same_pid_is_left_alone),
+        trial!(stopping::a_reused_pid_is_left_alone),
         trial!(losing::the_studio_is_killed),
         trial!(losing::the_studio_is_killed_at_any_moment_of_a_launch),
         trial!(losing::the_supervisor_is_killed),
@@ -66,6 +70,8 @@ fn main() -> ExitCode {
         trial!(losing::the_machine_went_down),
         trial!(following::appends_are_seen_as_they_come),
         trial!(following::a_capped_log_keeps_its_offsets),
+        trial!(following::a_flood_neither_fills_the_disk_nor_keeps_its_reader_busy),
+        trial!(following::a_follower_leaves_out_only_what_it_is_told_to),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

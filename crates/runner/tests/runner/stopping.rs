@@ -1,10 +1,11 @@
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use runner::{End, Exit, Observed, observe};
 
-use crate::fixture::{Fixture, Watched, write_json};
+use crate::fixture::{Fixture, Watched, until, watch, write_json};
+use crate::stranger::Stranger;
 
 pub async fn an_obedient_task(f: Fixture) {
     f.start(&f.spec("trap 'echo checkpoint; exit 3' TERM; echo ready; sleep 1000 & wait")).await;
@@ -89,4 +90,34 @@ pub async fn a_stranger_with_the_same_pid_is_left_alone(f: Fixture) {
     stranger.stdout.take().unwrap().read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"alive\n");
     assert!(stranger.wait().unwrap().success());
+}
+
+/// The pid of a task that is gone belongs to somebody else, for certain and not by a hand-written record.
+pub async fn a_reused_pid_is_left_alone(f: Fixture) {
+    let started = Instant::now();
+    // Without a child, whose process group would keep the number taken.
+    let running = f.start(&f.spec("exec sleep 1000")).await;
+    let (supervisor, task) = (watch(&running.supervisor), watch(&running.task));
+    supervisor.kill();
+    supervisor.wait();
+    task.kill();
+    task.wait();
+    let pid = running.task.pid;
+    until(|| !std::path::Path::new(&format!("/proc/{pid}")).exists());
+    // Start times are told in clock ticks of 10 ms.
+    until(|| started.elapsed() > Duration::from_millis(30));
+    let stranger = match Stranger::with_pid(pid) {
+        Ok(stranger) => stranger,
+        Err(error) => {
+            eprintln!("SKIPPED a_reused_pid_is_left_alone: no process can be given a chosen pid, clone3: {error}");
+            return;
+        }
+    };
+
+    assert_eq!(observe(&f.attempt()).unwrap(), Observed::SupervisorLost { task: None });
+    runner::stop(&f.attempt()).unwrap();
+    runner::kill_now(&f.attempt()).unwrap();
+    let end = runner::wait_end(&f.attempt()).await.unwrap();
+    assert_eq!(end, runner::AttemptEnd::SupervisorLost, "the stranger's life is not the task's");
+    assert!(stranger.lives(), "a stranger was signalled");
 }
