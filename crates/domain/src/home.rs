@@ -21,6 +21,11 @@ impl Home {
         self.root.join("studio.db")
     }
 
+    /// Who did what; a database of its own, so that writing it holds nobody up.
+    pub fn audit(&self) -> PathBuf {
+        self.root.join("audit.db")
+    }
+
     pub fn config(&self) -> PathBuf {
         self.root.join("config.toml")
     }

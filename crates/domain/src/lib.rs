@@ -2,6 +2,8 @@
 //!
 //! Nothing here reads a clock, a file or a socket. Times are arguments, unknown figures are `None`.
 
+mod allowance;
+mod control;
 mod device;
 mod estimate;
 mod home;
@@ -10,6 +12,8 @@ mod reason;
 mod recipe;
 mod task;
 
+pub use allowance::Allowance;
+pub use control::{Control, QueueMode, Switched};
 pub use device::{
     Clocks, Device, DeviceId, DeviceKind, DeviceMemory, DeviceState, Finding, Health, Inventory, MigInstance,
     ProcessUse, Reading, Xid,
@@ -17,8 +21,9 @@ pub use device::{
 pub use estimate::{Adjustment, Basis, Breakdown, Estimate, Measurement};
 pub use home::Home;
 pub use id::{InvalidTaskId, TaskId};
-pub use reason::{Failure, Language, MemoryHolder, WaitCause, WaitReason, gib};
+pub use reason::{Failure, Language, MemoryHolder, QuotaKind, WaitCause, WaitReason, gib};
 pub use recipe::{Command, FineTune, Loss, Method, Objective, Parallelism, Recipe, Schedule, TrainerKind};
 pub use task::{
-    Attempt, Condition, Demand, Dependency, DeviceGrant, Grant, Priority, Progress, StateKind, Task, TaskState, Warning,
+    Attempt, Condition, Demand, Dependency, DeviceGrant, Grant, Group, Priority, Progress, StateKind, Task, TaskState,
+    Terms, Warning,
 };

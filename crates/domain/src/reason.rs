@@ -59,6 +59,34 @@ pub enum WaitCause {
     Preempted { by: TaskId },
     /// It would fit, but would delay a task before it, which gets so many devices at that time.
     Reserved { task: TaskId, devices: u32, at: Timestamp },
+    /// Somebody has paused the queue.
+    QueuePaused { by: String },
+    /// By the schedule no task starts before that.
+    QuietHours { until: Timestamp },
+    /// It was asked not to start earlier.
+    NotBefore { at: Timestamp },
+    /// An attempt failed through no fault of the training, and the next comes then.
+    Retry { failure: String, attempt: u32, at: Timestamp },
+    /// Its owner has as much as one may have.
+    Quota { kind: QuotaKind, used: u64, limit: u64 },
+    /// Sharing a GPU with `with` brought too little: the two together ran at this percentage of one alone.
+    NotPaying { with: TaskId, gain_percent: u32 },
+    /// It was stopped at a checkpoint because this service took back the memory that it had left free.
+    Reclaimed { device: String, service: String },
+    /// Nothing starts while the disk has so little room (bytes).
+    DiskFull { free: u64, limit: u64 },
+}
+
+/// What an [`Allowance`](crate::Allowance) limits while tasks wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuotaKind {
+    /// Tasks that run at once.
+    Running,
+    /// GPUs in use at once.
+    Gpus,
+    /// GPU time of the last 24 hours, in seconds.
+    GpuTime,
 }
 
 /// Who holds memory of a device.
@@ -119,6 +147,14 @@ impl WaitReason {
             WaitCause::Dependency { .. } => "dependency",
             WaitCause::Moving => "moving",
             WaitCause::Preempted { .. } => "preempted",
+            WaitCause::QueuePaused { .. } => "queue_paused",
+            WaitCause::QuietHours { .. } => "quiet_hours",
+            WaitCause::NotBefore { .. } => "not_before",
+            WaitCause::Retry { .. } => "retry",
+            WaitCause::Quota { .. } => "quota",
+            WaitCause::NotPaying { .. } => "not_paying",
+            WaitCause::Reclaimed { .. } => "reclaimed",
+            WaitCause::DiskFull { .. } => "disk_full",
         }
     }
 
@@ -249,9 +285,82 @@ impl WaitReason {
             (WaitCause::Reserved { task, devices, .. }, Language::En) => {
                 format!("position {position}; reserved for {task} ({devices} GPUs)")
             }
+            (WaitCause::QueuePaused { by }, Language::Zh) => format!("排在第 {position} 位，队列已由 {by} 暂停"),
+            (WaitCause::QueuePaused { by }, Language::En) => {
+                format!("position {position}; the queue was paused by {by}")
+            }
+            (WaitCause::QuietHours { until }, Language::Zh) => {
+                format!("排在第 {position} 位，静默时段，{} 之后才会启动", clock(until))
+            }
+            (WaitCause::QuietHours { until }, Language::En) => {
+                format!("position {position}; quiet hours until {}", clock(until))
+            }
+            (WaitCause::NotBefore { at }, Language::Zh) => format!("按要求在 {} 之后启动", clock(at)),
+            (WaitCause::NotBefore { at }, Language::En) => format!("asked not to start before {}", clock(at)),
+            (WaitCause::Retry { failure, attempt, at }, Language::Zh) => {
+                format!("第 {attempt} 次尝试因 {failure} 中断，将在 {} 重试", clock(at))
+            }
+            (WaitCause::Retry { failure, attempt, at }, Language::En) => {
+                format!("attempt {attempt} ended with {failure}; tried again at {}", clock(at))
+            }
+            (WaitCause::Quota { kind, used, limit }, _) => quota(position, *kind, *used, *limit, language),
+            (WaitCause::NotPaying { with, gain_percent }, Language::Zh) => format!(
+                "排在第 {position} 位，已在检查点暂停：与 {with} 共用 GPU 得不偿失（合计仅 {:.2} 倍）",
+                f64::from(*gain_percent) / 100.0
+            ),
+            (WaitCause::NotPaying { with, gain_percent }, Language::En) => format!(
+                "position {position}; paused at a checkpoint: packing did not pay (with {with} on one GPU {:.2}× of one \
+                 alone)",
+                f64::from(*gain_percent) / 100.0
+            ),
+            (WaitCause::Reclaimed { device, service }, Language::Zh) => {
+                format!("排在第 {position} 位，已在检查点暂停：{service} 收回了 {device} 的显存")
+            }
+            (WaitCause::Reclaimed { device, service }, Language::En) => {
+                format!("position {position}; paused at a checkpoint: {service} took back its memory on {device}")
+            }
+            (WaitCause::DiskFull { free, limit }, Language::Zh) => format!(
+                "排在第 {position} 位，磁盘空间不足：剩余 {}，低于 {} 时不启动任务。请清理磁盘",
+                gib(*free),
+                gib(*limit)
+            ),
+            (WaitCause::DiskFull { free, limit }, Language::En) => format!(
+                "position {position}; the disk is almost full: {} free, and nothing starts below {}. Free some space",
+                gib(*free),
+                gib(*limit)
+            ),
             (WaitCause::Behind { task }, Language::Zh) => format!("排在第 {position} 位，在 {task} 之后"),
             (WaitCause::Behind { task }, Language::En) => format!("position {position}; after {task}"),
         }
+    }
+}
+
+/// Day and time in the studio's own time zone.
+fn clock(at: &Timestamp) -> String {
+    at.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%m-%d %H:%M").to_string()
+}
+
+fn quota(position: u32, kind: QuotaKind, used: u64, limit: u64, language: Language) -> String {
+    let hours = |seconds: u64| format!("{:.1} h", seconds as f64 / 3600.0);
+    match (kind, language) {
+        (QuotaKind::Running, Language::Zh) => {
+            format!("排在第 {position} 位，已达用户配额：同时运行 {used} 个任务（上限 {limit}）")
+        }
+        (QuotaKind::Running, Language::En) => {
+            format!("position {position}; user quota: {used} of {limit} tasks run already")
+        }
+        (QuotaKind::Gpus, Language::Zh) => {
+            format!("排在第 {position} 位，已达用户配额：正在使用 {used} 块 GPU（上限 {limit}）")
+        }
+        (QuotaKind::Gpus, Language::En) => format!("position {position}; user quota: {used} of {limit} GPUs in use"),
+        (QuotaKind::GpuTime, Language::Zh) => {
+            format!("排在第 {position} 位，已达用户配额：24 小时内已用 {} GPU 时（上限 {}）", hours(used), hours(limit))
+        }
+        (QuotaKind::GpuTime, Language::En) => format!(
+            "position {position}; user quota: {} of {} GPU time used in the last 24 hours",
+            hours(used),
+            hours(limit)
+        ),
     }
 }
 
@@ -316,6 +425,14 @@ impl Failure {
             Failure::LaunchFailed { .. } => "launch-failed",
             Failure::DependencyFailed { .. } => "dependency-failed",
         }
+    }
+
+    /// Not the training's own fault: the same may well succeed when it is tried again.
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Failure::SupervisorLost | Failure::Interrupted | Failure::DeviceLost { .. } | Failure::LaunchFailed { .. }
+        )
     }
 
     /// What happened and what to do next, in one or two sentences.

@@ -18,6 +18,7 @@ pub struct Task {
     pub priority: Priority,
     /// Tasks that must have ended before it may start.
     pub after: Vec<Dependency>,
+    pub terms: Terms,
     pub warnings: Vec<Warning>,
     /// Of the recipe as adjusted; `None` where nothing is known about its needs.
     pub estimate: Option<Estimate>,
@@ -188,6 +189,41 @@ pub enum Condition {
     Any,
 }
 
+/// When a task may and should run, and how it is treated beside others.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Terms {
+    /// Chosen by hand within its class: the higher the sooner, 0 by itself.
+    pub urgency: i64,
+    /// It does not start earlier.
+    pub not_before: Option<Timestamp>,
+    /// It should have ended by then.
+    pub deadline: Option<Timestamp>,
+    /// So often it is tried again after a failure that was not its own; `None`: as its kind of recipe has it.
+    pub retries: Option<u32>,
+    /// So often it was tried again.
+    pub retried: u32,
+    /// The failure after which it waits to be tried again.
+    pub retry_after: Option<String>,
+    /// Sharing a GPU slowed it down too much: from now on it gets devices to itself.
+    pub alone: bool,
+    /// Set if it was submitted with others as one.
+    pub group: Option<Group>,
+}
+
+/// Tasks that were submitted as one: a sweep over parameters, or an array of commands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// The first task of the group, which gives it its name.
+    pub first: TaskId,
+    /// From 0.
+    pub index: u32,
+    /// Number of tasks.
+    pub size: u32,
+    /// What sets this one apart, such as `learning_rate=1e-4 lora_rank=8`.
+    pub label: String,
+}
+
 /// What an attempt needs before it can start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Demand {
@@ -206,7 +242,7 @@ impl Demand {
             Recipe::FineTune(_) => estimated,
             Recipe::Command(command) => command.memory_bytes,
         };
-        Demand { devices: task.recipe.gpus(), memory, shares: task.recipe.shares() }
+        Demand { devices: task.recipe.gpus(), memory, shares: task.recipe.shares() && !task.terms.alone }
     }
 }
 

@@ -27,9 +27,11 @@ pub fn holders(
         let grant = running.attempt.grant.clone();
         let used = |device: &DeviceId| used(inventory?.get(device)?, *task, &progress);
         let used = grant.devices.iter().map(|granted| used(&granted.device)).collect();
-        let stopping = running.preempted_by.is_some() || running.task.state.kind() != StateKind::Training;
+        let stopping = running.preempted.is_some() || running.task.state.kind() != StateKind::Training;
         scheduler::Running {
             task: *task,
+            owner: running.task.owner.clone(),
+            pace: None,
             grant,
             used,
             priority: running.task.priority,

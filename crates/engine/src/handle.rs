@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use domain::{Dependency, Estimate, Home, Priority, Recipe, TaskId, Warning};
+use domain::{Dependency, Estimate, Home, Priority, Recipe, TaskId, Terms, Warning};
 use scheduler::Verdict;
 use store::{Filter, Reader};
 use tokio::sync::{broadcast, oneshot};
@@ -34,6 +34,7 @@ pub struct Submission {
     pub priority: Priority,
     /// Tasks that have to end first; they must exist.
     pub after: Vec<Dependency>,
+    pub terms: Terms,
     /// Keep it out of the queue until it is released.
     pub hold: bool,
     pub warnings: Vec<Warning>,

@@ -10,7 +10,7 @@ use domain::{
     Attempt, Dependency, Failure, Grant, Inventory, StateKind, Task, TaskId, TaskState, WaitCause, WaitReason,
 };
 use jiff::{SignedDuration, Timestamp, Unit};
-use scheduler::{Verdict, Waiting};
+use scheduler::{PreemptReason, Quota, Verdict, Waiting};
 use store::{Change, Reader, TaskRecord, Ticket, Transition, Writer};
 
 use crate::{
@@ -52,6 +52,7 @@ pub struct Machine {
     dependencies: BTreeMap<TaskId, Vec<Dependency>>,
     refusals: Refusals,
     usage: Usage,
+    quotas: BTreeMap<String, Quota>,
     /// Attempts of which a process may live: each holds its grant, also while it is being stopped.
     running: BTreeMap<TaskId, RunningTask>,
     next_number: u64,
@@ -69,15 +70,15 @@ pub struct RunningTask {
     pub removed: bool,
     /// It is being stopped for this, which then is how it failed.
     pub broken: Option<Failure>,
-    /// It is being stopped at a checkpoint to make room for this task.
-    pub preempted_by: Option<TaskId>,
+    /// It is being stopped at a checkpoint for this, to go on later.
+    pub preempted: Option<PreemptReason>,
     /// Programs (by pid) about whose memory it was warned already.
     pub blamed: Vec<Option<u32>>,
 }
 
 impl RunningTask {
     fn new(task: Task, attempt: Attempt, removed: bool) -> RunningTask {
-        RunningTask { task, attempt, removed, broken: None, preempted_by: None, blamed: Vec::new() }
+        RunningTask { task, attempt, removed, broken: None, preempted: None, blamed: Vec::new() }
     }
 }
 
@@ -103,6 +104,7 @@ impl Machine {
             dependencies: BTreeMap::new(),
             refusals: Refusals::default(),
             usage: Usage::default(),
+            quotas: BTreeMap::new(),
             running: BTreeMap::new(),
             deferred: Vec::new(),
             retry_at: None,
@@ -208,7 +210,13 @@ impl Machine {
         let now = Timestamp::now();
         let held = devices::holders(self.inventory.as_deref(), &self.running, &self.outbox.view, now);
         let usage = self.usage.at(now);
-        let queue = scheduler::Queue { waiting: &self.queue, running: &held, usage: &usage };
+        let queue = scheduler::Queue {
+            waiting: &self.queue,
+            running: &held,
+            usage: &usage,
+            closed: None,
+            quotas: &self.quotas,
+        };
         let plan = scheduler::plan(&self.settings.policy, self.inventory.as_deref(), queue, now);
         let devices = self
             .inventory
@@ -247,7 +255,13 @@ impl Machine {
         let now = Timestamp::now();
         let held = devices::holders(Some(inventory), &self.running, &self.outbox.view, now);
         let usage = self.usage.at(now);
-        let queue = scheduler::Queue { waiting: &self.queue, running: &held, usage: &usage };
+        let queue = scheduler::Queue {
+            waiting: &self.queue,
+            running: &held,
+            usage: &usage,
+            closed: None,
+            quotas: &self.quotas,
+        };
         scheduler::by_device(&self.settings.policy, inventory, queue, task, now)
     }
 
@@ -299,15 +313,16 @@ impl Machine {
 
     /// Puts the task where its age says; its position, from 1.
     fn join_queue(&mut self, ticket: Ticket) -> u32 {
-        let Ticket { task, owner, created_at, priority, after, demand, expected_seconds } = ticket;
+        let Ticket { task, owner, created_at, priority, after, terms, demand, expected_seconds } = ticket;
         let index = self.position(task).unwrap_or_else(|index| index);
         let waiting = Waiting {
             task,
             owner,
             priority,
-            urgency: 0,
+            urgency: terms.urgency,
             since: created_at,
             expected: expected_seconds.map(|seconds| SignedDuration::try_from_secs_f64(seconds).unwrap_or_default()),
+            deadline: terms.deadline,
             demand,
             blocked: None,
             refused: self.refusals.of(task),

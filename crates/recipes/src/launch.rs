@@ -108,6 +108,7 @@ mod tests {
             recipe,
             priority: Default::default(),
             after: Vec::new(),
+            terms: domain::Terms::default(),
             warnings: Vec::new(),
             estimate: None,
             adjustments: Vec::new(),

@@ -83,7 +83,8 @@ pub fn by_device(
     let mut ledger = Ledger::new(policy, inventory, queue.running, now);
     let mut waits = Waits::default();
     let mut reservation = None;
-    for waiting in order::rank(policy, queue, now) {
+    let devices = inventory.devices.iter().filter(|reading| reading.is_usable()).count();
+    for waiting in order::rank(policy, queue, devices, now) {
         if waiting.task == task {
             let verdict = |(index, account)| verdict(&ledger, index, account, reservation.as_ref(), waiting);
             return ledger.accounts.iter().enumerate().map(verdict).collect();
@@ -294,6 +295,7 @@ mod tests {
             urgency: 0,
             since: NOW,
             expected: None,
+            deadline: None,
             demand: Demand { devices, memory: memory.map(|memory| memory * GIB), shares: true },
             blocked: None,
             refused: Vec::new(),
@@ -303,6 +305,8 @@ mod tests {
     fn running(number: u64, index: u32, granted: u64, minutes: i64) -> Running {
         Running {
             task: task(number),
+            owner: "ana".into(),
+            pace: None,
             grant: Grant {
                 devices: vec![DeviceGrant { device: DeviceId(format!("GPU-{index}")), bytes: Some(granted * GIB) }],
             },
@@ -318,7 +322,7 @@ mod tests {
     fn verdicts(policy: &Policy, devices: Vec<Reading>, running: &[Running], waiting: &[Waiting]) -> Vec<Verdict> {
         let usage = BTreeMap::new();
         let last = waiting.last().unwrap().task;
-        let queue = Queue { waiting, running, usage: &usage };
+        let queue = Queue { waiting, running, usage: &usage, closed: None, quotas: &BTreeMap::new() };
         by_device(policy, &inventory(devices), queue, last, NOW)
     }
 
@@ -403,7 +407,7 @@ mod tests {
         assert_eq!(told(&short), ["fits_now fits now"; 2], "it is over before the first");
         // One that has left the queue hears nothing.
         let usage = BTreeMap::new();
-        let nobody = Queue { waiting: &[], running: &[], usage: &usage };
+        let nobody = Queue { waiting: &[], running: &[], usage: &usage, closed: None, quotas: &BTreeMap::new() };
         assert_eq!(by_device(&policy, &inventory(vec![card(0, 24, 0)]), nobody, asks.task, NOW), []);
     }
 
@@ -416,7 +420,8 @@ mod tests {
                     let asks = [waiting(9, 1, memory)];
                     let told = verdicts(&policy, vec![card(0, 24, used)], &held, &asks);
                     let usage = BTreeMap::new();
-                    let queue = Queue { waiting: &asks, running: &held, usage: &usage };
+                    let queue =
+                        Queue { waiting: &asks, running: &held, usage: &usage, closed: None, quotas: &BTreeMap::new() };
                     let plan = crate::plan(&policy, Some(&inventory(vec![card(0, 24, used)])), queue, NOW);
                     assert_eq!(told[0].refusal.is_none(), !plan.starts.is_empty(), "{used} {memory:?} {held:?}");
                 }

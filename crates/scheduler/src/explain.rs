@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use domain::{DeviceKind, DeviceState, Reading, TaskId, WaitCause, WaitReason};
+use jiff::SignedDuration;
 
 use crate::{
     Policy, Waiting,
@@ -34,6 +35,8 @@ pub struct Waits {
     behind: Option<Arc<WaitCause>>,
     /// Causes that hold for all tasks with this need, until something is promised.
     known: BTreeMap<Need, Arc<WaitCause>>,
+    /// The shortest task of each need that a reservation keeps from starting: as long or longer ones it keeps as well.
+    reserved: BTreeMap<Need, (SignedDuration, Arc<WaitCause>)>,
     promises: usize,
 }
 
@@ -58,9 +61,14 @@ impl Waits {
         }
         let promises = ledger.accounts.iter().map(|account| account.promises.len()).sum();
         if promises != self.promises {
-            (self.promises, self.known) = (promises, BTreeMap::new());
+            (self.promises, self.known, self.reserved) = (promises, BTreeMap::new(), BTreeMap::new());
         }
-        match self.known.get(&need(waiting)).filter(|_| waiting.refused.is_empty()) {
+        if !waiting.refused.is_empty() {
+            return false;
+        }
+        let is_long = |(shortest, _): &&(SignedDuration, _)| policy.length(waiting) >= *shortest;
+        let reserved = || self.reserved.get(&need(waiting)).filter(is_long).map(|(_, cause)| cause);
+        match self.known.get(&need(waiting)).or_else(reserved) {
             Some(cause) => {
                 self.waits.push((waiting.task, cause.clone()));
                 true
@@ -74,7 +82,11 @@ impl Waits {
         if let Some(kept) = reservation
             && place::on_devices(ledger, None, waiting).is_some()
         {
-            self.waits.push((waiting.task, Arc::new(kept.cause())));
+            let cause = Arc::new(kept.cause());
+            self.waits.push((waiting.task, cause.clone()));
+            if waiting.refused.is_empty() {
+                self.reserved.insert(need(waiting), (ledger.policy.length(waiting), cause));
+            }
             return false;
         }
         let cause = Arc::new(cause(ledger, waiting));

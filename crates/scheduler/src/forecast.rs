@@ -26,8 +26,7 @@ pub fn forecast(
     now: Timestamp,
     limit: usize,
 ) -> Vec<Forecast> {
-    let length = |waiting: &Waiting| waiting.expected.unwrap_or(policy.unknown_length);
-    let end = |from: Timestamp, waiting: &Waiting| from.checked_add(length(waiting)).unwrap_or(Timestamp::MAX);
+    let end = |from: Timestamp, waiting: &Waiting| from.checked_add(policy.length(waiting)).unwrap_or(Timestamp::MAX);
     let by_id = |task: TaskId| waiting.iter().find(|waiting| waiting.task == task);
     let mut free_at: BinaryHeap<Reverse<Timestamp>> = BinaryHeap::new();
     for running in running {

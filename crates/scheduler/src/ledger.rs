@@ -70,8 +70,7 @@ impl<'a> Ledger<'a> {
 
     /// When the task would end if it started now.
     pub fn end_of(&self, waiting: &Waiting) -> Timestamp {
-        let length = waiting.expected.unwrap_or(self.policy.unknown_length);
-        self.now.checked_add(length).unwrap_or(Timestamp::MAX)
+        self.now.checked_add(self.policy.length(waiting)).unwrap_or(Timestamp::MAX)
     }
 }
 

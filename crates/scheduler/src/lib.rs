@@ -36,6 +36,19 @@ pub struct Queue<'a> {
     pub running: &'a [Running],
     /// GPU-seconds that each user has used of late, divided by the user's weight.
     pub usage: &'a BTreeMap<String, f64>,
+    /// Why nothing may start at all: a paused queue, quiet hours, a full disk.
+    pub closed: Option<&'a WaitCause>,
+    /// What users may have at once; who is not in it may have all.
+    pub quotas: &'a BTreeMap<String, Quota>,
+}
+
+/// What one user may have at once. `None`: as much as there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Tasks.
+    pub running: Option<u32>,
+    /// GPUs; two tasks on one count twice.
+    pub gpus: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +62,8 @@ pub struct Waiting {
     pub since: Timestamp,
     /// How long it will run; `None`: unknown.
     pub expected: Option<SignedDuration>,
+    /// It should have ended by then.
+    pub deadline: Option<Timestamp>,
     pub demand: Demand,
     /// Why it must not start whatever is free: a dependency, quiet hours, a quota.
     pub blocked: Option<WaitCause>,
@@ -60,6 +75,7 @@ pub struct Waiting {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Running {
     pub task: TaskId,
+    pub owner: String,
     pub grant: Grant,
     /// Bytes in use of each device of the grant, in its order; `None`: unknown.
     pub used: Vec<Option<u64>>,
@@ -71,6 +87,18 @@ pub struct Running {
     /// What it would lose if it were stopped now, for example since its last checkpoint; `None`: it cannot go on later, or
     /// is being stopped already.
     pub loss: Option<SignedDuration>,
+    /// How fast it goes beside those that share its device; `None`: it has the device to itself, or has not been
+    /// measured for long enough.
+    pub pace: Option<Pace>,
+}
+
+/// Seconds that a step takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pace {
+    /// With the device to itself; `None`: never measured.
+    pub alone: Option<f64>,
+    /// Beside those that share it now.
+    pub shared: f64,
 }
 
 /// The answer for one moment.
@@ -88,19 +116,36 @@ pub struct Start {
     pub grant: Grant,
 }
 
-/// Stop this one at a checkpoint, so that the other can start; in favour of itself, it moves to an idle GPU.
+/// Stop this one at a checkpoint; it goes on later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preempt {
     pub task: TaskId,
-    pub in_favour_of: TaskId,
+    pub why: PreemptReason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PreemptReason {
+    /// So that this one can start.
+    InFavourOf(TaskId),
+    /// To go on alone on an idle GPU.
+    ToMove,
+    /// A service has taken back memory that was promised to it; this process of the service.
+    Reclaimed { pid: u32 },
+    /// The two together make too little of one GPU: this percentage of what one alone would.
+    NotPaying { with: TaskId, gain_percent: u32 },
 }
 
 /// The whole queue at one moment. `None` for the inventory while detection has not answered yet.
 pub fn plan(policy: &Policy, inventory: Option<&Inventory>, queue: Queue<'_>, now: Timestamp) -> Plan {
-    let ranked = order::rank(policy, queue, now);
+    let devices =
+        inventory.map_or(0, |inventory| inventory.devices.iter().filter(|reading| reading.is_usable()).count());
+    let ranked = order::rank(policy, queue, devices, now);
     let Some(inventory) = inventory else {
         return Plan { waits: explain::all(&ranked, WaitCause::Detecting), ..Plan::default() };
     };
+    if let Some(cause) = queue.closed {
+        return Plan { waits: explain::all(&ranked, cause.clone()), ..Plan::default() };
+    }
     let mut ledger = Ledger::new(policy, inventory, queue.running, now);
     let mut waits = Waits::default();
     let mut reservation = None;

@@ -1,15 +1,21 @@
-//! Who comes first: class, the overdue, share, expected length with ageing, age.
+//! Who comes first: class, share, the last to end, expected length with ageing, age.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 
-use jiff::Timestamp;
+use domain::TaskId;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{Policy, Queue, Waiting};
 
-/// A task is overdue when it has waited so many ageing periods (two months), and so many times its own length: then it
-/// counts as of the next class and goes first there, so that nobody waits for ever behind a stream of others. Sooner
-/// would cost dearly: once many are overdue, short tasks wait for long ones again.
-const PATIENCE: (f64, f64) = (360.0, 10.0);
+/// Shorter tasks count as this long (seconds): so one that is n times as long goes before all that come after it has
+/// waited n ageing periods, and nobody waits for ever behind a stream of short ones.
+const SHORT: f64 = 600.0;
+/// A task is overdue when it has waited twice that, and four weeks at least (seconds): then it counts as of the next class and
+/// as its owner's first, so that nobody waits for ever behind others' tasks or a higher class. Sooner would cost dearly:
+/// once many are overdue, short tasks wait for long ones again.
+const FOUR_WEEKS: f64 = 28.0 * 24.0 * 3600.0;
+/// Expected lengths are not exact, so a task that takes this part of the time that all work takes counts as the last to end.
+const NEARLY: f64 = 0.8;
 /// The first hour of used GPU time makes the first step of a user's share; each step is twice the one before.
 const USAGE_STEP: f64 = 3600.0;
 
@@ -19,43 +25,71 @@ struct Rank {
     class: i32,
     /// Chosen by hand: `run next` and reordering.
     urgency: i64,
-    overdue: bool,
     /// Steps of used GPU time, doubling.
     usage: u32,
+    ends_last: bool,
     /// Expected seconds, shrunk by waiting.
     length: f64,
 }
 
 impl Rank {
-    fn cmp(&self, other: &Rank) -> Ordering {
-        (other.class.cmp(&self.class))
-            .then(other.urgency.cmp(&self.urgency))
-            .then(other.overdue.cmp(&self.overdue))
-            .then(self.usage.cmp(&other.usage))
-            .then(self.length.total_cmp(&other.length))
+    /// The same as two numbers, the least first: a quarter less for a plan with a hundred thousand waiting.
+    fn key(self) -> (u128, u64) {
+        let class = u128::from(!(self.class as u32 ^ 1 << 31)) << 96;
+        let urgency = u128::from(!(self.urgency as u64 ^ 1 << 63)) << 32;
+        // Lengths are positive, so their bits are in order.
+        (class | urgency | u128::from(self.usage << 1) | u128::from(!self.ends_last), self.length.to_bits())
     }
 }
 
-/// The queue in the order in which tasks get their chance.
-pub fn rank<'a>(policy: &Policy, queue: Queue<'a>, now: Timestamp) -> Vec<&'a Waiting> {
-    let mut ranked: Vec<(Rank, &Waiting)> =
-        queue.waiting.iter().map(|waiting| (of(policy, queue, waiting, now), waiting)).collect();
-    ranked.sort_unstable_by(|(a, first), (b, second)| a.cmp(b).then(first.task.cmp(&second.task)));
-    ranked.into_iter().map(|(_, waiting)| waiting).collect()
+/// The queue in the order in which tasks get their chance on a machine with so many usable devices.
+pub fn rank<'a>(policy: &Policy, queue: Queue<'a>, devices: usize, now: Timestamp) -> Vec<&'a Waiting> {
+    let last = if policy.shortest_first { last_to_end(policy, queue, devices, now) } else { Vec::new() };
+    let rank = |waiting: &Waiting| Rank { ends_last: last.contains(&waiting.task), ..of(policy, queue, waiting, now) };
+    let mut ranked: Vec<_> =
+        queue.waiting.iter().map(|waiting| (rank(waiting).key(), waiting.task.number, waiting)).collect();
+    ranked.sort_unstable_by_key(|(key, number, _)| (*key, *number));
+    ranked.into_iter().map(|(.., waiting)| waiting).collect()
 }
 
 fn of(policy: &Policy, queue: Queue<'_>, waiting: &Waiting, now: Timestamp) -> Rank {
     let waited = now.duration_since(waiting.since).as_secs_f64().max(0.0);
     let ageing = policy.ageing.as_secs_f64().max(1.0);
-    let expected = waiting.expected.unwrap_or(policy.unknown_length).as_secs_f64().max(1.0);
-    let patience = (PATIENCE.0 * ageing).max(PATIENCE.1 * expected);
+    let length = policy.length(waiting).as_secs_f64().max(SHORT);
+    let overdue = (waited / (2.0 * ageing * length / SHORT).max(FOUR_WEEKS)) as i32;
     let usage = queue.usage.get(&waiting.owner).copied().unwrap_or(0.0).max(0.0);
-    let overdue = policy.shortest_first && waited >= patience;
     Rank {
-        class: if policy.priority { waiting.priority as i32 + i32::from(waited >= patience) } else { 0 },
+        class: if policy.priority { waiting.priority as i32 + overdue } else { 0 },
         urgency: waiting.urgency,
-        overdue,
-        usage: if policy.fair_share && !overdue { (1.0 + usage / USAGE_STEP).log2() as u32 } else { 0 },
-        length: if policy.shortest_first && !overdue { expected / (1.0 + waited / ageing) } else { 0.0 },
+        usage: if policy.fair_share && overdue == 0 { (1.0 + usage / USAGE_STEP).log2() as u32 } else { 0 },
+        ends_last: false,
+        length: if policy.shortest_first { length / (1.0 + waited / ageing) } else { 0.0 },
     }
+}
+
+/// Tasks that take about as long as all work there is, spread over all devices: they end last whenever they start. Where many
+/// wait they start first, the longest before others (Graham, 1969), on half of the devices at most.
+fn last_to_end(policy: &Policy, queue: Queue<'_>, devices: usize, now: Timestamp) -> Vec<TaskId> {
+    if devices == 0 || queue.waiting.len() < 2 * devices {
+        return Vec::new();
+    }
+    let rest = |ends_at: Option<Timestamp>| ends_at.map_or(SignedDuration::ZERO, |at| at.duration_since(now));
+    let running = queue.running.iter().map(|running| (rest(running.ends_at), running.grant.devices.len()));
+    let waiting = queue.waiting.iter().map(|waiting| (policy.length(waiting), waiting.demand.devices as usize));
+    let seconds = |(length, devices): (SignedDuration, usize)| length.as_secs_f64().max(0.0) * devices as f64;
+    let work: f64 = running.clone().chain(waiting).map(seconds).sum();
+    let least = NEARLY * work / devices as f64;
+    let is_long = |length: SignedDuration| length.as_secs_f64() >= least;
+
+    let taken: usize = running.filter(|(rest, _)| is_long(*rest)).map(|(_, devices)| devices).sum();
+    let mut room = (devices / 2).saturating_sub(taken);
+    let mut long: Vec<&Waiting> = queue.waiting.iter().filter(|waiting| is_long(policy.length(waiting))).collect();
+    long.sort_by_key(|waiting| (Reverse(policy.length(waiting)), waiting.task));
+    long.retain(|waiting| {
+        let wanted = waiting.demand.devices as usize;
+        let fits = waiting.blocked.is_none() && wanted <= room;
+        room -= if fits { wanted } else { 0 };
+        fits
+    });
+    long.into_iter().map(|waiting| waiting.task).collect()
 }

@@ -2,6 +2,8 @@
 
 use jiff::SignedDuration;
 
+use crate::Waiting;
+
 /// Every factor can be switched off; without any, tasks start in the order in which they came.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -32,7 +34,7 @@ pub struct Policy {
 pub struct Preemption {
     /// Never earlier in an attempt than this.
     pub after: SignedDuration,
-    /// Tasks that have run this long make room for those that take less than half of what they still need.
+    /// Tasks that have run this long make room for those that take less than an eighth of what they still need.
     pub long: SignedDuration,
 }
 
@@ -59,6 +61,11 @@ impl Policy {
     pub fn easy() -> Policy {
         Policy { priority: true, backfill: true, ..Policy::fifo() }
     }
+
+    /// How long a task counts as running.
+    pub(crate) fn length(&self, waiting: &Waiting) -> SignedDuration {
+        waiting.expected.unwrap_or(self.unknown_length)
+    }
 }
 
 impl Default for Policy {
@@ -73,7 +80,7 @@ impl Default for Policy {
             backfill: true,
             tasks_per_gpu: 3,
             exclusive: false,
-            preemption: Some(Preemption { after: SignedDuration::from_mins(10), long: SignedDuration::from_hours(6) }),
+            preemption: Some(Preemption { after: SignedDuration::from_mins(10), long: SignedDuration::from_hours(1) }),
         }
     }
 }

@@ -1,14 +1,18 @@
 //! Which running tasks make room for the first that waits.
 
+use std::cmp::Reverse;
+
 use domain::{DeviceId, Priority};
 use jiff::SignedDuration;
 
 use crate::{
-    Preempt, Preemption, Running, Waiting,
+    Preempt, PreemptReason, Preemption, Running, Waiting,
     ledger::{Account, Ledger},
     place,
 };
 
+/// A long task makes room for those that take less than this part of what it still needs.
+const MUCH_SHORTER: i32 = 8;
 /// A move costs a checkpoint and loading model and data again: not for less than this.
 const WORTH_A_MOVE: SignedDuration = SignedDuration::from_mins(30);
 
@@ -25,7 +29,9 @@ pub fn in_favour_of(ledger: &Ledger<'_>, running: &[Running], waiting: &Waiting)
             Some((stopped.iter().filter_map(|running| running.loss).sum(), index, stopped))
         })
         .collect();
-    options.sort_by_key(|(loss, index, _)| (*loss, *index));
+    // Where all lose alike, the one that needs longest still.
+    let end = |stopped: &[&Running]| stopped.iter().filter_map(|running| running.ends_at).min();
+    options.sort_by_key(|(loss, index, stopped)| (*loss, Reverse(end(stopped)), *index));
     let wanted = waiting.demand.devices.max(1) as usize;
     if options.len() < wanted {
         return Vec::new();
@@ -34,7 +40,7 @@ pub fn in_favour_of(ledger: &Ledger<'_>, running: &[Running], waiting: &Waiting)
         options.into_iter().take(wanted).flat_map(|(_, _, stopped)| stopped).map(|running| running.task).collect();
     stopped.sort_unstable();
     stopped.dedup();
-    stopped.into_iter().map(|task| Preempt { task, in_favour_of: waiting.task }).collect()
+    stopped.into_iter().map(|task| Preempt { task, why: PreemptReason::InFavourOf(waiting.task) }).collect()
 }
 
 fn may_stop(ledger: &Ledger<'_>, rules: &Preemption, running: &Running, waiting: &Waiting) -> bool {
@@ -43,10 +49,11 @@ fn may_stop(ledger: &Ledger<'_>, rules: &Preemption, running: &Running, waiting:
         return false;
     }
     let is_urgent = waiting.priority == Priority::Urgent && running.priority < Priority::Urgent;
-    let needs = waiting.expected.unwrap_or(ledger.policy.unknown_length);
+    let needs = ledger.policy.length(waiting);
     let rest = running.ends_at.map(|ends_at| ends_at.duration_since(ledger.now));
-    let is_long =
-        ran >= rules.long && running.priority <= waiting.priority && rest.is_some_and(|rest| needs * 2 < rest);
+    let is_long = ran >= rules.long
+        && running.priority <= waiting.priority
+        && rest.is_some_and(|rest| needs * MUCH_SHORTER < rest);
     is_urgent || is_long
 }
 
@@ -90,7 +97,7 @@ pub fn to_spread(ledger: &Ledger<'_>, running: &[Running]) -> Vec<Preempt> {
                 && rest.is_some_and(|rest| rest >= WORTH_A_MOVE)
         })
         .collect();
-    crowded.sort_by_key(|running| (std::cmp::Reverse(running.started_at), running.task));
+    crowded.sort_by_key(|running| (Reverse(running.started_at), running.task));
     let mut moved: Vec<Preempt> = Vec::new();
     let mut left: Vec<(&DeviceId, usize)> = ledger.accounts.iter().map(|a| (a.id(), a.promises.len())).collect();
     for account in idle {
@@ -103,7 +110,7 @@ pub fn to_spread(ledger: &Ledger<'_>, running: &[Running]) -> Vec<Preempt> {
         if let Some(running) = mover {
             let device = &running.grant.devices[0].device;
             left.iter_mut().filter(|(id, _)| *id == device).for_each(|(_, promises)| *promises -= 1);
-            moved.push(Preempt { task: running.task, in_favour_of: running.task });
+            moved.push(Preempt { task: running.task, why: PreemptReason::ToMove });
         }
     }
     moved

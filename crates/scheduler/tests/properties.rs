@@ -8,7 +8,7 @@ use domain::{
 };
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
-use scheduler::{Plan, Policy, Queue, Running, Waiting, free, plan, shortfall};
+use scheduler::{Plan, Policy, PreemptReason, Queue, Running, Waiting, free, plan, shortfall};
 
 const GIB: u64 = 1 << 30;
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -58,6 +58,8 @@ fn holding(task: u64, device: &str, gib: Option<u64>, used: Option<u64>) -> Runn
     let grant = DeviceGrant { device: DeviceId(device.into()), bytes: gib.map(|gib| gib * GIB) };
     Running {
         task: id(task),
+        owner: "ana".into(),
+        pace: None,
         grant: Grant { devices: vec![grant] },
         used: vec![used.map(|gib| gib * GIB)],
         priority: Priority::Normal,
@@ -76,6 +78,7 @@ fn waiting(task: u64, devices: u32, gib: Option<u64>) -> Waiting {
         urgency: 0,
         since: NOW,
         expected: None,
+        deadline: None,
         demand: Demand { devices, memory: gib.map(|gib| gib * GIB), shares: true },
         blocked: None,
         refused: vec![],
@@ -91,7 +94,12 @@ struct Moment {
 }
 
 fn plan_of(policy: &Policy, inventory: Option<&Inventory>, waiting: &[Waiting], running: &[Running]) -> Plan {
-    plan(policy, inventory, Queue { waiting, running, usage: &BTreeMap::new() }, NOW)
+    plan(
+        policy,
+        inventory,
+        Queue { waiting, running, usage: &BTreeMap::new(), closed: None, quotas: &BTreeMap::new() },
+        NOW,
+    )
 }
 
 impl Moment {
@@ -249,8 +257,12 @@ proptest! {
             let victim = moment.running.iter().find(|running| running.task == preempt.task).expect("it runs");
             prop_assert!(victim.loss.is_some());
             prop_assert!(NOW.duration_since(victim.started_at) >= SignedDuration::from_mins(10));
-            let moves = preempt.in_favour_of == preempt.task && plan.waits.is_empty();
-            prop_assert!(moves || plan.waits.iter().any(|(task, _)| *task == preempt.in_favour_of));
+            let is_sound = match preempt.why {
+                PreemptReason::InFavourOf(task) => plan.waits.iter().any(|(waits, _)| *waits == task),
+                PreemptReason::ToMove => plan.waits.is_empty(),
+                PreemptReason::NotPaying { .. } | PreemptReason::Reclaimed { .. } => true,
+            };
+            prop_assert!(is_sound);
         }
 
         // Nobody waits for what is free: the first that waits would wait as well if it were alone.
@@ -284,7 +296,13 @@ fn play(
         let plan = plan(
             policy,
             Some(&inventory),
-            Queue { waiting: &waiting, running: &running, usage: &BTreeMap::new() },
+            Queue {
+                waiting: &waiting,
+                running: &running,
+                usage: &BTreeMap::new(),
+                closed: None,
+                quotas: &BTreeMap::new(),
+            },
             now,
         );
         for start in plan.starts {
@@ -333,32 +351,62 @@ proptest! {
     }
 }
 
-/// A stream of short tasks that never ends, and one long one: it gets its turn.
+/// A stream of short tasks that never ends, and one of a day: it gets its turn, after a time in proportion to its length.
 #[test]
 fn nobody_starves_behind_shorter_tasks() {
     let policy = Policy::default();
     let inventory = inventory(vec![simulated(0)]);
     let short = |number: u64, since: Timestamp| Waiting {
-        expected: Some(SignedDuration::from_mins(10)),
+        expected: Some(SignedDuration::from_mins(1)),
         since,
         ..waiting(number, 1, Some(1))
     };
-    let mut long = Waiting { expected: Some(SignedDuration::from_hours(24)), ..waiting(1, 1, Some(1)) };
-    long.priority = Priority::Low;
-    let mut queue = vec![long, short(2, NOW), short(3, NOW)];
-    let mut now = NOW;
-    for number in 4.. {
-        let plan =
-            plan(&policy, Some(&inventory), Queue { waiting: &queue, running: &[], usage: &BTreeMap::new() }, now);
-        let start = plan.starts[0].task;
-        if start == id(1) {
-            break;
+    for (priority, days) in [(Priority::Normal, 26), (Priority::Low, 49)] {
+        let expected = Some(SignedDuration::from_hours(24));
+        let mut queue = vec![Waiting { expected, priority, ..waiting(1, 1, Some(1)) }, short(2, NOW), short(3, NOW)];
+        let mut now = NOW;
+        for number in 4.. {
+            let plan = plan(
+                &policy,
+                Some(&inventory),
+                Queue {
+                    waiting: &queue,
+                    running: &[],
+                    usage: &BTreeMap::new(),
+                    closed: None,
+                    quotas: &BTreeMap::new(),
+                },
+                now,
+            );
+            let start = plan.starts[0].task;
+            if start == id(1) {
+                break;
+            }
+            queue.retain(|waiting| waiting.task != start);
+            now += SignedDuration::from_mins(10);
+            queue.push(short(number, now));
+            assert!(now.duration_since(NOW) <= SignedDuration::from_hours(24 * days), "{days} days and no turn");
         }
-        queue.retain(|waiting| waiting.task != start);
-        now += SignedDuration::from_mins(10);
-        queue.push(short(number, now));
-        assert!(now.duration_since(NOW) < SignedDuration::from_hours(24 * 61), "two months and no turn");
     }
+}
+
+/// Whatever starts first, the day-long one ends last: unless it starts at once, the other GPUs are idle at the end.
+#[test]
+fn what_would_end_last_starts_first() {
+    let inventory = inventory(vec![simulated(0), simulated(1), simulated(2), simulated(3)]);
+    let lasting =
+        |number, hours| Waiting { expected: Some(SignedDuration::from_hours(hours)), ..waiting(number, 1, Some(1)) };
+    let started = |longs: u64, shorts: u64| {
+        let longs = (100..100 + longs).map(|number| lasting(number, 24));
+        let queue: Vec<Waiting> = (1..=shorts).map(|number| lasting(number, 1)).chain(longs).collect();
+        let plan = plan_of(&Policy::default(), Some(&inventory), &queue, &[]);
+        plan.starts.iter().filter(|start| start.task >= id(100)).count()
+    };
+    assert_eq!(started(1, 40), 1);
+    assert_eq!(started(2, 40), 2);
+    assert_eq!(started(3, 20), 2, "half of the GPUs are left to the short ones");
+    assert_eq!(started(1, 100), 0, "there is time");
+    assert_eq!(started(1, 5), 0, "too few wait to fill the others");
 }
 
 fn cause(readings: Option<Vec<Reading>>, running: &[Running], demand: Waiting) -> WaitCause {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use api_types::AlternativeView;
 use axum::http::StatusCode;
-use domain::{Condition, Dependency, Estimate, FineTune, Objective, Priority, Recipe, StateKind, Warning};
+use domain::{Condition, Dependency, Estimate, FineTune, Objective, Priority, Recipe, StateKind, Terms, Warning};
 use engine::{Submission, Submitted};
 use recipes::{
     advice,
@@ -31,6 +31,7 @@ pub struct Request {
     pub hold: bool,
     pub priority: Priority,
     pub after: Vec<Dependency>,
+    pub terms: Terms,
     /// Rather change the recipe than let it wait for memory that this machine does not have.
     pub fit: bool,
 }
@@ -43,7 +44,7 @@ pub struct Accepted {
 
 /// Validates the task with its data set and model, and submits it.
 pub async fn submit(app: &Shared, request: Request, who: &str) -> Result<Accepted> {
-    let Request { name, recipe, time_limit, hold, priority, after, fit } = request;
+    let Request { name, recipe, time_limit, hold, priority, after, terms, fit } = request;
     let name = name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
     if name.as_ref().is_some_and(|name| name.chars().count() > NAME_LENGTH) {
         return Err(ApiError::invalid(format!("name is longer than {NAME_LENGTH} characters")));
@@ -64,7 +65,7 @@ pub async fn submit(app: &Shared, request: Request, who: &str) -> Result<Accepte
             blocking(move || prepare(&app, recipe, fit)).await?
         }
     };
-    let submission = Submission { name, recipe, time_limit, priority, after, hold, warnings, estimate };
+    let submission = Submission { name, recipe, time_limit, priority, after, terms, hold, warnings, estimate };
     let submitted = app.engine.submit(submission, who).await?;
     Ok(Accepted { submitted, alternatives })
 }

@@ -125,7 +125,8 @@ pub fn wait(reason: &WaitReason, forecast: Option<&Forecast>) -> WaitView {
         | WaitCause::Behind { task }
         | WaitCause::Reserved { task, .. }
         | WaitCause::Dependency { task }
-        | WaitCause::Preempted { by: task } => WaitView { running: Some(task.to_string()), ..view },
+        | WaitCause::Preempted { by: task }
+        | WaitCause::NotPaying { with: task, .. } => WaitView { running: Some(task.to_string()), ..view },
         WaitCause::DeviceMemory { needed, device, free, holders: who } => WaitView {
             device: Some(device.clone()),
             needed_bytes: Some(*needed),
@@ -152,6 +153,13 @@ pub fn wait(reason: &WaitReason, forecast: Option<&Forecast>) -> WaitView {
         WaitCause::NoUsableDevice { .. }
         | WaitCause::Detecting
         | WaitCause::Moving
+        | WaitCause::QueuePaused { .. }
+        | WaitCause::QuietHours { .. }
+        | WaitCause::NotBefore { .. }
+        | WaitCause::Retry { .. }
+        | WaitCause::Quota { .. }
+        | WaitCause::Reclaimed { .. }
+        | WaitCause::DiskFull { .. }
         | WaitCause::TooManyDevices { .. } => view,
     }
 }

@@ -139,6 +139,8 @@ impl Machine {
         }
         self.running.push(Running {
             task,
+            owner: String::new(),
+            pace: None,
             used: used.into_iter().map(Some).collect(),
             priority: work.priority,
             started_at: timestamp(now),

@@ -85,7 +85,7 @@ impl Figures {
     pub fn of<'a>(jobs: impl Iterator<Item = &'a Job>) -> Figures {
         let (mut jct, wait): (Vec<f64>, Vec<f64>) = jobs.map(|job| (job.jct_s(), job.wait_s)).unzip();
         jct.sort_by(f64::total_cmp);
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+        let mean = |values: &[f64]| values.iter().fold(0.0, |sum, value| sum + value) / values.len().max(1) as f64;
         Figures {
             jobs: jct.len(),
             mean_jct_s: mean(&jct),

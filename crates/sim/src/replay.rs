@@ -88,7 +88,8 @@ impl<'a> Replay<'a> {
     /// When something that runs ends, or when the planner may see it in another light: it outlives its estimate, or has
     /// run long enough to make room.
     fn next_moment(&self) -> Option<Micros> {
-        let rules = self.options.policy.preemption.as_ref().filter(|_| !self.waiting.is_empty());
+        let is_idle = self.waiting.is_empty() && self.options.packing().is_none();
+        let rules = self.options.policy.preemption.as_ref().filter(|_| !is_idle);
         let now = self.machine.now;
         let stays = self.machine.stays.iter().flat_map(|stay| {
             let ripe = rules.map(|rules| [rules.after, rules.long].map(|ran| stay.start + ran.as_micros() as Micros));
@@ -99,8 +100,14 @@ impl<'a> Replay<'a> {
     }
 
     fn decide(&mut self, now: Micros) {
-        while !self.waiting.is_empty() {
-            let queue = Queue { waiting: &self.waiting, running: &self.machine.running, usage: &self.usage };
+        loop {
+            let queue = Queue {
+                waiting: &self.waiting,
+                running: &self.machine.running,
+                usage: &self.usage,
+                closed: None,
+                quotas: &BTreeMap::new(),
+            };
             let plan = plan(&self.options.policy, Some(&self.machine.inventory), queue, timestamp(now));
             for start in plan.starts {
                 self.start(start, now);
@@ -123,6 +130,7 @@ impl<'a> Replay<'a> {
             urgency: 0,
             since: timestamp(work.submit),
             expected: Some(SignedDuration::from_micros(self.progress[index].expected_left)),
+            deadline: None,
             demand: demand(work, packs),
             blocked: None,
             refused: Vec::new(),

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use scheduler::Policy;
-use sim::{Options, Outcome, Submission, Trace, TraceError, replay};
+use sim::{LOST_S, Options, Outcome, Submission, Trace, TraceError, gantt, replay};
 
 fn trace(jobs: &[(f64, f64, u32)]) -> Trace {
     let mut submissions: Vec<Submission> = jobs
@@ -18,24 +18,36 @@ fn exact(gpus: u32, policy: Policy) -> Options {
 }
 
 fn jobs(widest: u32) -> impl Strategy<Value = Vec<(f64, f64, u32)>> {
-    proptest::collection::vec((0..5_000u32, 1..4_000u32, 1..=widest), 1..60)
+    proptest::collection::vec((0..9_000u32, 1..9_000u32, 1..=widest), 1..60)
         .prop_map(|jobs| jobs.into_iter().map(|(at, long, gpus)| (f64::from(at), f64::from(long), gpus)).collect())
 }
 
-/// Work that the segments did, and that no GPU had two jobs at a time.
+/// What two tasks on one GPU get done together in these tests, relative to one alone.
+const TOGETHER: f64 = 1.2;
+
+/// No GPU has two jobs at a time, but where they share it; every job does its work, and once more what it lost.
 fn check_books(outcome: &Outcome, shared: bool) {
     assert!(outcome.utilisation <= 1.0 + 1e-9);
-    let mut by_gpu: Vec<Vec<(f64, f64)>> = vec![Vec::new(); outcome.gpus as usize];
+    let mut worked = vec![0.0; outcome.jobs.len()];
     for segment in &outcome.schedule {
         let job = &outcome.jobs[segment.job];
         assert_eq!(segment.gpus.len(), job.gpus as usize, "all of its GPUs or none");
         assert!(segment.start_s >= job.submit_s - 1e-6 && segment.end_s <= job.end_s + 1e-6);
-        segment.gpus.iter().for_each(|gpu| by_gpu[*gpu as usize].push((segment.start_s, segment.end_s)));
+        let beside: Vec<(f64, f64)> = outcome
+            .schedule
+            .iter()
+            .filter(|other| other.job != segment.job && other.gpus.iter().any(|gpu| segment.gpus.contains(gpu)))
+            .map(|other| (other.start_s.max(segment.start_s), other.end_s.min(segment.end_s)))
+            .filter(|(start, end)| end > start)
+            .collect();
+        assert!(beside.is_empty() || (shared && segment.gpus.len() == 1), "two at once: {segment:?}");
+        assert!(beside.iter().all(|a| beside.iter().all(|b| a == b || a.1 <= b.0 || b.1 <= a.0)), "three at once");
+        let slowed: f64 = beside.iter().map(|(start, end)| end - start).sum();
+        worked[segment.job] += segment.end_s - segment.start_s - slowed * (1.0 - TOGETHER / 2.0);
+        worked[segment.job] -= if segment.preempted { LOST_S } else { 0.0 };
     }
-    for segments in &mut by_gpu {
-        segments.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let overlaps = segments.windows(2).any(|pair| pair[1].0 < pair[0].1 - 1e-6);
-        assert!(shared || !overlaps, "two at once: {segments:?}");
+    for (job, worked) in outcome.jobs.iter().zip(worked) {
+        assert!((job.duration_s - worked).abs() < 1e-3, "{worked} s of {} s were done", job.duration_s);
     }
 }
 
@@ -53,7 +65,7 @@ proptest! {
             free_at.sort_by(f64::total_cmp);
             let start = asked.submit_s.max(free_at[0]);
             free_at[0] = start + asked.duration_s;
-            prop_assert!((job.first_start_s - start).abs() < 1e-3, "{} instead of {start}", job.first_start_s);
+            prop_assert_eq!(job.first_start_s, start);
         }
         check_books(&outcome, false);
     }
@@ -62,7 +74,7 @@ proptest! {
     fn every_policy_keeps_its_books(jobs in jobs(4), gpus in 1..5u32, seed in 0..9u64, pack in any::<bool>()) {
         let trace = trace(&jobs);
         for policy in [Policy::one(), Policy::fifo(), Policy::easy(), Policy::default()] {
-            let options = Options { pack: pack.then_some(1.2), seed, ..Options::new(gpus, policy) };
+            let options = Options { pack: pack.then_some(TOGETHER), seed, ..Options::new(gpus, policy) };
             let outcome = replay(&trace, &options);
             prop_assert_eq!(outcome.jobs.len(), jobs.len(), "all are done");
             prop_assert_eq!(&outcome, &replay(&trace, &options), "equal seeds, equal outcomes");
@@ -79,4 +91,39 @@ fn a_trace_says_where_it_is_wrong() {
     assert_eq!(Trace::parse("submit_s,gpus\n"), Err(TraceError::NoColumn("duration_s")));
     let error = Trace::parse("submit_s,duration_s,gpus\n0,1,1\n0,x,1\n").unwrap_err();
     assert!(error.to_string().starts_with("line 3: duration_s is \"x\""), "{error}");
+}
+
+#[test]
+fn long_tasks_are_stopped_for_short_ones_and_packing_shares() {
+    let jobs = trace(&[(0.0, 40_000.0, 1), (3_000.0, 600.0, 1)]);
+    let alone = replay(&jobs, &exact(1, Policy::default()));
+    assert_eq!(alone.preemptions, 1);
+    let [long, short] = &alone.jobs[..] else { panic!("two jobs") };
+    assert_eq!((short.first_start_s, short.end_s), (3_600.0, 4_200.0), "once the long one has run for an hour");
+    assert_eq!((long.end_s, long.wait_s), (40_000.0 + 600.0 + LOST_S, 600.0));
+
+    let packed = replay(&jobs, &Options { pack: Some(TOGETHER), ..exact(1, Policy::default()) });
+    assert_eq!((packed.preemptions, packed.jobs[1].end_s, packed.jobs[0].end_s), (0, 4_000.0, 40_400.0));
+    let useless = replay(&jobs, &Options { pack: Some(1.05), ..exact(1, Policy::default()) });
+    assert_eq!(useless, alone, "what does not pay is not done");
+}
+
+#[test]
+fn the_load_is_what_was_asked_for() {
+    let jobs = trace(&[(0.0, 100.0, 1), (50.0, 100.0, 8), (100.0, 1e6, 2)]);
+    let options = Options { load: Some(0.5), cap_s: 200.0, ..exact(4, Policy::fifo()) };
+    let outcome = replay(&jobs, &options);
+    assert_eq!(outcome.jobs.iter().map(|job| job.gpus).collect::<Vec<_>>(), [1, 4, 2]);
+    // 100 × 1 + 100 × 4 + 200 × 2 GPU-seconds on 4 GPUs.
+    assert_eq!(outcome.jobs[2].submit_s, 900.0 / (4.0 * 0.5));
+}
+
+#[test]
+fn a_chart_has_a_row_per_gpu_and_stays_small() {
+    let jobs: Vec<(f64, f64, u32)> =
+        (0..3000).map(|job| (f64::from(job * 40), 10.0 + f64::from(job * 7919 % 20_000), 1 + job as u32 % 3)).collect();
+    let chart = gantt(&replay(&trace(&jobs), &exact(4, Policy::default())));
+    assert!(chart.starts_with("<svg ") && chart.ends_with("</svg>\n"));
+    assert_eq!(chart.matches(">GPU ").count(), 4);
+    assert!(chart.len() < 150_000, "{} bytes", chart.len());
 }

@@ -5,6 +5,7 @@
 //! `synchronous=FULL`).
 
 mod accounts;
+mod audit;
 mod migrate;
 mod read;
 mod rows;
@@ -12,8 +13,9 @@ mod write;
 
 use std::path::PathBuf;
 
-pub use accounts::{Account, Accounts};
-pub use read::{Filter, JournalRow, Reader, StoredTask};
+pub use accounts::{Access, Account, Accounts, By, Opened, Role, SESSION, Token};
+pub use audit::{Audit, AuditFilter, AuditRow, Chain, Entry};
+pub use read::{Filter, ForecastRow, JournalRow, Reader, StoredTask};
 pub use write::{Change, LiveAttempt, Revision, TaskRecord, Ticket, Transition, Writer};
 
 #[derive(Debug, thiserror::Error)]

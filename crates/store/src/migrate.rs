@@ -5,10 +5,12 @@ use rusqlite::Connection;
 use crate::{Result, StoreError};
 
 /// One file per schema version, applied in order, each in a transaction of its own.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_estimates.sql"),
     include_str!("migrations/0003_queue.sql"),
+    include_str!("migrations/0004_terms.sql"),
+    include_str!("migrations/0005_accounts.sql"),
 ];
 
 /// Brings the database to this version's schema; `PRAGMA user_version` counts the migrations applied.

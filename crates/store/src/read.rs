@@ -31,6 +31,16 @@ pub struct Filter {
     pub limit: Option<u32>,
 }
 
+/// What was expected of a task when it joined the queue, and what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForecastRow {
+    pub made_at: Timestamp,
+    pub starts_at: Timestamp,
+    pub ends_at: Timestamp,
+    pub started_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalRow {
     pub seq: u64,
@@ -91,6 +101,42 @@ impl Reader {
                 }
             }
             Ok(counts)
+        })
+    }
+
+    /// The tasks of a group that are still there, in its order.
+    pub fn group(&self, first: TaskId) -> Result<Vec<StoredTask>> {
+        let sql = select_tasks("group_first = ?1 ORDER BY number");
+        self.with(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut found = statement.query([first.number as i64])?;
+            let mut tasks = Vec::new();
+            while let Some(row) = found.next()? {
+                tasks.push(stored_task(row)?);
+            }
+            Ok(tasks)
+        })
+    }
+
+    /// How forecasts made since `since` compare with what came of them, the newest first.
+    pub fn forecasts(&self, since: Timestamp, limit: u32) -> Result<Vec<ForecastRow>> {
+        self.with(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT made_at, starts_at, ends_at, started_at, ended_at FROM forecast
+                 WHERE started_at IS NOT NULL AND made_at >= ?1 ORDER BY task DESC LIMIT ?2",
+            )?;
+            let mut found = statement.query(params![since.as_millisecond(), limit])?;
+            let mut forecasts = Vec::new();
+            while let Some(row) = found.next()? {
+                forecasts.push(ForecastRow {
+                    made_at: rows::timestamp(row.get(0)?)?,
+                    starts_at: rows::timestamp(row.get(1)?)?,
+                    ends_at: rows::timestamp(row.get(2)?)?,
+                    started_at: rows::timestamp(row.get(3)?)?,
+                    ended_at: row.get::<_, Option<i64>>(4)?.map(rows::timestamp).transpose()?,
+                });
+            }
+            Ok(forecasts)
         })
     }
 
@@ -181,7 +227,7 @@ fn select_tasks(condition: &str) -> String {
 fn stored_task(row: &Row<'_>) -> Result<StoredTask> {
     Ok(StoredTask {
         task: rows::task(row)?,
-        progress: rows::from_json("a task's progress", row.get_ref(13)?.as_str().map_err(rusqlite::Error::from)?)?,
-        log_tail: row.get(14)?,
+        progress: rows::from_json("a task's progress", row.get_ref(14)?.as_str().map_err(rusqlite::Error::from)?)?,
+        log_tail: row.get(15)?,
     })
 }

@@ -22,7 +22,7 @@ pub fn timestamp(milliseconds: i64) -> Result<Timestamp> {
 
 /// The columns that [`task`] reads, in its order.
 pub const TASK_COLUMNS: &str = "number, unix_seconds, name, owner, created_at, time_limit, recipe, warnings, state,
-    estimate, adjustments, priority, after";
+    estimate, adjustments, priority, after, terms";
 
 pub fn task(row: &Row<'_>) -> Result<Task> {
     Ok(Task {
@@ -41,5 +41,6 @@ pub fn task(row: &Row<'_>) -> Result<Task> {
         adjustments: from_json("a task's adjustments", row.get_ref(10)?.as_str().map_err(rusqlite::Error::from)?)?,
         priority: from_json("a task's priority", row.get_ref(11)?.as_str().map_err(rusqlite::Error::from)?)?,
         after: from_json("a task's dependencies", row.get_ref(12)?.as_str().map_err(rusqlite::Error::from)?)?,
+        terms: from_json("a task's terms", row.get_ref(13)?.as_str().map_err(rusqlite::Error::from)?)?,
     })
 }

@@ -1,8 +1,8 @@
 use std::path::Path;
 
 use domain::{
-    Adjustment, Attempt, Demand, Dependency, Estimate, Measurement, Priority, Progress, StateKind, Task, TaskId,
-    TaskState, Warning,
+    Adjustment, Attempt, Control, Demand, Dependency, Estimate, Measurement, Priority, Progress, StateKind, Task,
+    TaskId, TaskState, Terms, Warning,
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, TransactionBehavior, params};
@@ -40,6 +40,15 @@ pub enum Change {
     },
     /// What is known about a task's needs, and what its owner should know, has changed.
     Revise(Box<Revision>),
+    /// What people have switched for the whole queue.
+    Control(Box<Control>),
+    /// What was expected of a task when it joined the queue.
+    Forecast {
+        task: TaskId,
+        made_at: Timestamp,
+        starts_at: Timestamp,
+        ends_at: Timestamp,
+    },
     Measured {
         task: TaskId,
         at: Timestamp,
@@ -75,6 +84,7 @@ pub struct Ticket {
     pub created_at: Timestamp,
     pub priority: Priority,
     pub after: Vec<Dependency>,
+    pub terms: Terms,
     pub demand: Demand,
     /// Of the whole training; `None`: unknown.
     pub expected_seconds: Option<f64>,
@@ -88,6 +98,7 @@ impl Ticket {
             created_at: task.created_at,
             priority: task.priority,
             after: task.after.clone(),
+            terms: task.terms.clone(),
             demand: Demand::of(task),
             expected_seconds: task.estimate.as_ref().and_then(|estimate| estimate.total_seconds),
         }
@@ -98,6 +109,8 @@ impl Ticket {
 #[derive(Debug)]
 pub struct Revision {
     pub task: TaskId,
+    pub priority: Priority,
+    pub terms: Terms,
     pub warnings: Vec<Warning>,
     pub estimate: Option<Estimate>,
     pub adjustments: Vec<Adjustment>,
@@ -108,6 +121,8 @@ impl Revision {
     pub fn of(task: &Task) -> Revision {
         Revision {
             task: task.id,
+            priority: task.priority,
+            terms: task.terms.clone(),
             warnings: task.warnings.clone(),
             estimate: task.estimate.clone(),
             adjustments: task.adjustments.clone(),
@@ -180,7 +195,7 @@ impl Writer {
     pub fn queued(&self) -> Result<Vec<Ticket>> {
         let mut statement = self.connection.prepare(
             "SELECT number, unix_seconds, needed_devices, needed_bytes, shares, owner, created_at, priority, after,
-                    expected_seconds
+                    expected_seconds, terms
              FROM task WHERE kind = 'queued' AND removed_at IS NULL ORDER BY number",
         )?;
         let mut found = statement.query([])?;
@@ -196,9 +211,34 @@ impl Writer {
                 priority: rows::from_json("a task's priority", text(7)?)?,
                 after: rows::from_json("a task's dependencies", text(8)?)?,
                 expected_seconds: row.get(9)?,
+                terms: rows::from_json("a task's terms", text(10)?)?,
             });
         }
         Ok(tickets)
+    }
+
+    /// What people have switched for the whole queue.
+    pub fn control(&self) -> Result<Control> {
+        let mut statement = self.connection.prepare("SELECT value FROM setting WHERE key = 'control'")?;
+        let mut found = statement.query([])?;
+        found.next()?.map_or(Ok(Control::default()), |row| {
+            rows::from_json("the queue's switches", row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)
+        })
+    }
+
+    /// Attempts that ended since, with their tasks' owners and when they ended.
+    pub fn ended_attempts(&self, since: Timestamp) -> Result<Vec<(String, Attempt, Timestamp)>> {
+        let mut statement = self.connection.prepare(
+            "SELECT owner, attempt, ended_at FROM attempt JOIN task ON task.number = attempt.task
+             WHERE ended_at IS NOT NULL AND ended_at >= ? ORDER BY ended_at",
+        )?;
+        let mut found = statement.query([since.as_millisecond()])?;
+        let mut attempts = Vec::new();
+        while let Some(row) = found.next()? {
+            let attempt = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+            attempts.push((row.get(0)?, rows::from_json("an attempt", attempt)?, rows::timestamp(row.get(2)?)?));
+        }
+        Ok(attempts)
     }
 
     /// Attempts without a recorded end, for re-adoption after a restart.
@@ -212,8 +252,8 @@ impl Writer {
         let mut found = statement.query([])?;
         let mut live = Vec::new();
         while let Some(row) = found.next()? {
-            let attempt = rows::from_json("an attempt", &row.get::<_, String>(16)?)?;
-            live.push(LiveAttempt { record: record(row)?, attempt, removed: row.get(17)? });
+            let attempt = rows::from_json("an attempt", &row.get::<_, String>(17)?)?;
+            live.push(LiveAttempt { record: record(row)?, attempt, removed: row.get(18)? });
         }
         Ok(live)
     }
@@ -232,14 +272,14 @@ impl Writer {
 /// The columns that [`record`] reads, in its order.
 const RECORD_COLUMNS: &str =
     "task.number, unix_seconds, name, owner, created_at, time_limit, recipe, warnings,
-    state, estimate, adjustments, priority, after, progress, log_tail, (SELECT coalesce(max(number), 0) FROM attempt AS launched WHERE launched.task = task.number)";
+    state, estimate, adjustments, priority, after, terms, progress, log_tail, (SELECT coalesce(max(number), 0) FROM attempt AS launched WHERE launched.task = task.number)";
 
 fn record(row: &Row<'_>) -> Result<TaskRecord> {
     Ok(TaskRecord {
         task: rows::task(row)?,
-        progress: rows::from_json("a task's progress", &row.get::<_, String>(13)?)?,
-        log: rows::from_json("a task's log lines", &row.get::<_, String>(14)?)?,
-        attempts: row.get(15)?,
+        progress: rows::from_json("a task's progress", &row.get::<_, String>(14)?)?,
+        log: rows::from_json("a task's log lines", &row.get::<_, String>(15)?)?,
+        attempts: row.get(16)?,
     })
 }
 
@@ -251,8 +291,9 @@ fn apply(connection: &Connection, change: &Change) -> Result<Option<u64>> {
                 .prepare_cached(
                     "INSERT INTO task (number, unix_seconds, name, owner, created_at, time_limit, recipe, warnings,
                                        kind, state, progress, log_tail, estimate, adjustments, needed_devices,
-                                       needed_bytes, shares, priority, after, expected_seconds)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                       needed_bytes, shares, priority, after, expected_seconds, terms,
+                                       group_first)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 )?
                 .execute(params![
                     task.id.number as i64,
@@ -275,6 +316,8 @@ fn apply(connection: &Connection, change: &Change) -> Result<Option<u64>> {
                     rows::to_json(&task.priority),
                     rows::to_json(&task.after),
                     task.estimate.as_ref().and_then(|estimate| estimate.total_seconds),
+                    rows::to_json(&task.terms),
+                    task.terms.group.as_ref().map(|group| group.first.number as i64),
                 ])?;
             journal(connection, task.created_at, task.id, who, None, task.state.kind().as_str(), "created").map(Some)
         }
@@ -303,6 +346,9 @@ fn apply(connection: &Connection, change: &Change) -> Result<Option<u64>> {
             connection
                 .prepare_cached("INSERT INTO attempt (task, number, attempt) VALUES (?, ?, ?)")?
                 .execute(params![task.number as i64, attempt.number, rows::to_json(attempt)])?;
+            connection
+                .prepare_cached("UPDATE forecast SET started_at = ? WHERE task = ? AND started_at IS NULL")?
+                .execute(params![attempt.started_at.as_millisecond(), task.number as i64])?;
             Ok(None)
         }
         Change::Regrant { task, attempt } => {
@@ -315,14 +361,17 @@ fn apply(connection: &Connection, change: &Change) -> Result<Option<u64>> {
             connection
                 .prepare_cached("UPDATE attempt SET ended_at = ? WHERE task = ? AND number = ?")?
                 .execute(params![at.as_millisecond(), task.number as i64, number])?;
+            connection
+                .prepare_cached("UPDATE forecast SET ended_at = ? WHERE task = ?")?
+                .execute(params![at.as_millisecond(), task.number as i64])?;
             Ok(None)
         }
         Change::Revise(revision) => {
-            let Revision { task, warnings, estimate, adjustments, demand } = revision.as_ref();
+            let Revision { task, priority, terms, warnings, estimate, adjustments, demand } = revision.as_ref();
             connection
                 .prepare_cached(
                     "UPDATE task SET warnings = ?, estimate = ?, adjustments = ?, needed_devices = ?, needed_bytes = ?,
-                                     expected_seconds = ?
+                                     expected_seconds = ?, shares = ?, priority = ?, terms = ?
                      WHERE number = ?",
                 )?
                 .execute(params![
@@ -332,8 +381,26 @@ fn apply(connection: &Connection, change: &Change) -> Result<Option<u64>> {
                     demand.devices,
                     demand.memory.map(|bytes| bytes as i64),
                     estimate.as_ref().and_then(|estimate| estimate.total_seconds),
+                    demand.shares,
+                    rows::to_json(priority),
+                    rows::to_json(terms),
                     task.number as i64,
                 ])?;
+            Ok(None)
+        }
+        Change::Control(control) => {
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO setting (key, value) VALUES ('control', ?)")?
+                .execute([rows::to_json(control)])?;
+            Ok(None)
+        }
+        Change::Forecast { task, made_at, starts_at, ends_at } => {
+            let ms = [made_at, starts_at, ends_at].map(|at| at.as_millisecond());
+            connection
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO forecast (task, made_at, starts_at, ends_at) VALUES (?, ?, ?, ?)",
+                )?
+                .execute(params![task.number as i64, ms[0], ms[1], ms[2]])?;
             Ok(None)
         }
         Change::Measured { task, at, measurement } => {

@@ -20,6 +20,7 @@ fn queued(number: u64) -> Task {
         warnings: vec![],
         priority: Priority::Normal,
         after: vec![],
+        terms: domain::Terms::default(),
         estimate: None,
         adjustments: vec![],
         state: TaskState::Queued { reason: WaitReason { position: 1, cause: WaitCause::Detecting.into() } },

@@ -160,6 +160,7 @@ fn plan_cost(queued: u64) -> Duration {
             urgency: 0,
             since: now - SignedDuration::from_secs((number % 5000) as i64),
             expected: Some(SignedDuration::from_secs((number * 37 % 20_000) as i64)),
+            deadline: None,
             demand: Demand {
                 devices: 1 + (number % 50 == 0) as u32,
                 memory: Some((2 + number % 70) * GIB),
@@ -173,7 +174,12 @@ fn plan_cost(queued: u64) -> Duration {
     let policy = Policy::default();
     let once = || {
         let began = Instant::now();
-        black_box(plan(&policy, Some(&inventory), Queue { waiting: &waiting, running: &[], usage: &usage }, now));
+        black_box(plan(
+            &policy,
+            Some(&inventory),
+            Queue { waiting: &waiting, running: &[], usage: &usage, closed: None, quotas: &BTreeMap::new() },
+            now,
+        ));
         began.elapsed()
     };
     (0..7).map(|_| once()).min().expect("there are several")

@@ -90,6 +90,7 @@ fn task(number: u64, recipe: Recipe, state: TaskState) -> Task {
         recipe,
         priority: Default::default(),
         after: Vec::new(),
+        terms: domain::Terms::default(),
         warnings: Vec::new(),
         estimate: None,
         adjustments: Vec::new(),

@@ -34,6 +34,7 @@ impl Machine {
             recipe: submission.recipe,
             priority: submission.priority,
             after: submission.after,
+            terms: submission.terms,
             warnings: submission.warnings,
             estimate: submission.estimate,
             adjustments: Vec::new(),

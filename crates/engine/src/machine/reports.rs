@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use domain::{
-    Adjustment, DeviceId, Estimate, Language, Recipe, StateKind, TaskId, TaskState, WaitCause, WaitReason, Warning,
+    Adjustment, DeviceId, Estimate, Grant, Language, Recipe, StateKind, TaskId, TaskState, WaitCause, WaitReason,
+    Warning,
 };
 use jiff::Timestamp;
-use scheduler::Preempt;
+use scheduler::{Preempt, PreemptReason};
 use store::{Change, Revision, TaskRecord, Ticket, Transition};
 
 use crate::{
@@ -48,7 +49,7 @@ impl Machine {
             Fact::Refused { .. } if stopping => self.attempt_is_over(report.task, turn),
             Fact::Refused { device, cause } => self.refuse(report.task, device, cause, turn),
             Fact::Ended(_) if stopping => self.attempt_is_over(report.task, turn),
-            Fact::Ended(Outcome::Stopped) if running.preempted_by.is_some() => self.make_way(report.task, turn),
+            Fact::Ended(Outcome::Stopped) if running.preempted.is_some() => self.make_way(report.task, turn),
             Fact::Ended(outcome) => match (running.broken.take(), outcome) {
                 (None, Outcome::OutOfMemory { next: Some((adjustment, estimate)), .. }) => {
                     self.try_safer(report.task, adjustment, estimate, turn);
@@ -130,7 +131,7 @@ impl Machine {
     /// Asks a running task to save and end; when it has, [`Machine::make_way`] puts it back into the queue.
     pub fn preempt(&mut self, preempt: &Preempt, turn: &mut Turn) {
         let Some(running) = self.running.get_mut(&preempt.task) else { return };
-        running.preempted_by = Some(preempt.in_favour_of);
+        running.preempted = Some(preempt.why);
         turn.effects.push(Effect::Stop { task: preempt.task, attempt: running.attempt.number, now: false });
     }
 
@@ -138,16 +139,47 @@ impl Machine {
     fn make_way(&mut self, id: TaskId, turn: &mut Turn) {
         let running = self.running.get(&id).expect("it was running");
         self.usage.add(&running.task, &running.attempt, Timestamp::now());
-        let by = running.preempted_by.expect("it was preempted");
-        let (cause, note, why) = if by == id {
-            let note = "在检查点暂停，移到空闲的 GPU / paused at a checkpoint to move to an idle GPU".to_owned();
-            (WaitCause::Moving, note, "moves to an idle GPU".to_owned())
-        } else {
-            let note = format!("在检查点暂停，为 {by} 让出设备 / paused at a checkpoint to make room for {by}");
-            (WaitCause::Preempted { by }, note, format!("made room for {by}"))
+        let (cause, note, why) = match running.preempted.expect("it was preempted") {
+            PreemptReason::ToMove => {
+                let note = "在检查点暂停，移到空闲的 GPU / paused at a checkpoint to move to an idle GPU".to_owned();
+                (WaitCause::Moving, note, "moves to an idle GPU".to_owned())
+            }
+            PreemptReason::InFavourOf(by) => {
+                let note = format!("在检查点暂停，为 {by} 让出设备 / paused at a checkpoint to make room for {by}");
+                (WaitCause::Preempted { by }, note, format!("made room for {by}"))
+            }
+            PreemptReason::NotPaying { with, gain_percent } => {
+                let cause = WaitCause::NotPaying { with, gain_percent };
+                (
+                    cause,
+                    format!(
+                        "在检查点暂停：与 {with} 共用 GPU 得不偿失 / paused at a checkpoint: sharing a GPU with {with} did not pay"
+                    ),
+                    format!("sharing a GPU with {with} did not pay"),
+                )
+            }
+            PreemptReason::Reclaimed { pid } => {
+                let (device, service) = self.service(&running.attempt.grant, pid);
+                let note = format!(
+                    "在检查点暂停：{service} 收回了 {device} 的显存 / paused at a checkpoint: {service} took back its memory on {device}"
+                );
+                let why = format!("{service} took back its memory");
+                (WaitCause::Reclaimed { device, service }, note, why)
+            }
         };
         self.requeue(id, cause, note, &why, turn);
         self.detection.refresh();
+    }
+
+    /// Where the process is among the granted devices, and what it is called.
+    fn service(&self, grant: &Grant, pid: u32) -> (String, String) {
+        let readings = grant.devices.iter().filter_map(|granted| self.inventory.as_ref()?.get(&granted.device));
+        let found = readings.into_iter().find_map(|reading| {
+            let process = reading.processes.iter().find(|process| process.pid == pid)?;
+            let name = process.service.clone().or_else(|| process.name.clone());
+            Some((scheduler::label(reading), name.unwrap_or_else(|| format!("pid {pid}"))))
+        });
+        found.unwrap_or_else(|| ("GPU".into(), format!("pid {pid}")))
     }
 
     /// Two steps were measured: that is what the attempt holds from now on, whatever had been estimated.

@@ -55,7 +55,16 @@ pub async fn create(
 ) -> Result<Response> {
     let recipe = Recipe::FineTune(fine_tune(&Fields(&body))?);
     let (priority, after) = (Priority::Normal, Vec::new());
-    let request = submit::Request { name: None, recipe, time_limit: None, hold: false, priority, after, fit: false };
+    let request = submit::Request {
+        name: None,
+        recipe,
+        time_limit: None,
+        hold: false,
+        priority,
+        after,
+        terms: domain::Terms::default(),
+        fit: false,
+    };
     let submit::Accepted { submitted, .. } = submit::submit(&app, request, &who).await.map_err(ApiError::in_chinese)?;
     let warning = submit::queue_warning(&app, &submitted);
     let mut out = Vec::new();

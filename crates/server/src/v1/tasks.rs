@@ -106,7 +106,8 @@ pub async fn submit(
     };
     let priority = recipe::priority(priority.as_deref())?;
     let after = after.iter().map(|text| recipe::dependency(text)).collect::<Result<_>>()?;
-    let request = submit::Request { name, recipe, time_limit, hold, priority, after, fit };
+    let request =
+        submit::Request { name, recipe, time_limit, hold, priority, after, terms: domain::Terms::default(), fit };
     let submit::Accepted { submitted, alternatives } = submit::submit(&app, request, &who).await?;
     let mut task = view::task(&submitted.snapshot, &app.engine);
     task.warnings.extend(queue_warning(&app, &submitted).as_ref().map(view::warning));

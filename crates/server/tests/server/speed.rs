@@ -56,6 +56,7 @@ fn fill(home: &Home) {
         recipe: Recipe::FineTune(FineTune { model_name: "m".into(), dataset_file: "/d".into(), ..FineTune::default() }),
         priority: domain::Priority::Normal,
         after: Vec::new(),
+        terms: domain::Terms::default(),
         warnings: Vec::new(),
         estimate: None,
         adjustments: Vec::new(),
