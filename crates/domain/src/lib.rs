@@ -21,7 +21,7 @@ pub use device::{
 pub use estimate::{Adjustment, Basis, Breakdown, Estimate, Measurement};
 pub use home::Home;
 pub use id::{InvalidTaskId, TaskId};
-pub use reason::{Failure, Language, MemoryHolder, QuotaKind, WaitCause, WaitReason, gib};
+pub use reason::{Failure, Language, MemoryHolder, QuotaKind, WaitCause, WaitReason, duration, gib};
 pub use recipe::{Command, FineTune, Loss, Method, Objective, Parallelism, Recipe, Schedule, TrainerKind};
 pub use task::{
     Attempt, Condition, Demand, Dependency, DeviceGrant, Grant, Group, Priority, Progress, StateKind, Task, TaskState,

@@ -66,7 +66,7 @@ pub enum WaitCause {
     /// It was asked not to start earlier.
     NotBefore { at: Timestamp },
     /// An attempt failed through no fault of the training, and the next comes then.
-    Retry { failure: String, attempt: u32, at: Timestamp },
+    Retry { failure: String, retry: u32, at: Timestamp },
     /// Its owner has as much as one may have.
     Quota { kind: QuotaKind, used: u64, limit: u64 },
     /// Sharing a GPU with `with` brought too little: the two together ran at this percentage of one alone.
@@ -297,11 +297,11 @@ impl WaitReason {
             }
             (WaitCause::NotBefore { at }, Language::Zh) => format!("按要求在 {} 之后启动", clock(at)),
             (WaitCause::NotBefore { at }, Language::En) => format!("asked not to start before {}", clock(at)),
-            (WaitCause::Retry { failure, attempt, at }, Language::Zh) => {
-                format!("第 {attempt} 次尝试因 {failure} 中断，将在 {} 重试", clock(at))
+            (WaitCause::Retry { failure, retry, at }, Language::Zh) => {
+                format!("因 {failure} 中断，将在 {} 进行第 {retry} 次重试", clock(at))
             }
-            (WaitCause::Retry { failure, attempt, at }, Language::En) => {
-                format!("attempt {attempt} ended with {failure}; tried again at {}", clock(at))
+            (WaitCause::Retry { failure, retry, at }, Language::En) => {
+                format!("an attempt ended with {failure}; retry {retry} at {}", clock(at))
             }
             (WaitCause::Quota { kind, used, limit }, _) => quota(position, *kind, *used, *limit, language),
             (WaitCause::NotPaying { with, gain_percent }, Language::Zh) => format!(
@@ -500,7 +500,7 @@ impl Failure {
 }
 
 /// `21600` → `6h`, `90` → `1m 30s`.
-fn duration(seconds: u64) -> String {
+pub fn duration(seconds: u64) -> String {
     let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
     let words: Vec<String> =
         parts.into_iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();

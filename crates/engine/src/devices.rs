@@ -1,10 +1,10 @@
 //! What attempts do to devices, and devices to attempts.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
-    DeviceId, DeviceState, Failure, Inventory, Language, MemoryHolder, Progress, Reading, StateKind, Task, TaskId,
-    Warning, gib,
+    Demand, DeviceId, DeviceState, Failure, Inventory, Language, MemoryHolder, Progress, Reading, StateKind, Task,
+    TaskId, Warning, gib,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -20,10 +20,11 @@ pub fn holders(
     inventory: Option<&Inventory>,
     running: &BTreeMap<TaskId, RunningTask>,
     view: &View,
+    trial: Duration,
     now: Timestamp,
 ) -> Vec<scheduler::Running> {
     let holder = |(task, running): (&TaskId, &RunningTask)| {
-        let progress = view.live(*task).progress;
+        let progress = view.progress(*task);
         let grant = running.attempt.grant.clone();
         let used = |device: &DeviceId| used(inventory?.get(device)?, *task, &progress);
         let used = grant.devices.iter().map(|granted| used(&granted.device)).collect();
@@ -31,17 +32,29 @@ pub fn holders(
         scheduler::Running {
             task: *task,
             owner: running.task.owner.clone(),
-            pace: None,
+            pace: running.pace.pace(trial),
             grant,
             used,
             priority: running.task.priority,
             started_at: running.attempt.started_at,
             ends_at: ends_at(&running.task, running.attempt.started_at, &progress, now),
-            shares: running.task.recipe.shares(),
+            shares: Demand::of(&running.task).shares,
             loss: (running.task.recipe.resumes() && !stopping).then_some(RESUME),
         }
     };
-    running.iter().map(holder).collect()
+    let mut holders: Vec<scheduler::Running> = running.iter().map(holder).collect();
+    let stopping: Vec<DeviceId> = running
+        .values()
+        .filter(|running| running.preempted.is_some() || running.task.state.kind().is_final())
+        .flat_map(|running| running.attempt.grant.devices.iter().map(|granted| granted.device.clone()))
+        .collect();
+    // While one of those that share a device is being stopped, the rest is not judged.
+    for holder in &mut holders {
+        if holder.grant.devices.iter().any(|granted| stopping.contains(&granted.device)) {
+            holder.pace = None;
+        }
+    }
+    holders
 }
 
 /// By its own pace, else by its estimate; one that has outlived its estimate is expected to take as long again.

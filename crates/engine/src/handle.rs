@@ -1,6 +1,6 @@
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use domain::{Dependency, Estimate, Home, Priority, Recipe, TaskId, Terms, Warning};
+use domain::{Allowance, Dependency, Estimate, Home, Priority, Recipe, TaskId, Terms, Warning};
 use scheduler::Verdict;
 use store::{Filter, Reader};
 use tokio::sync::{broadcast, oneshot};
@@ -8,7 +8,7 @@ use tokio::sync::{broadcast, oneshot};
 use crate::{
     EngineError, Event, Options, Settings, TaskSnapshot, View,
     detection::Detection,
-    message::{Command, Message, Outbox, Reply},
+    message::{Command, Message, Outbox, Reply, Switch},
 };
 
 /// How everybody else talks to the engine. Cheap to clone.
@@ -63,6 +63,51 @@ impl Handle {
     /// The task is cancelled when this returns; its processes get [`Settings::grace`] to save and end.
     pub async fn cancel(&self, task: TaskId, who: &str) -> Result<(), EngineError> {
         self.command(task, Command::Cancel, who).await
+    }
+
+    /// Submits these as one group, all or none of them; each with what sets it apart.
+    pub async fn submit_group(
+        &self,
+        submissions: Vec<(Submission, String)>,
+        who: &str,
+    ) -> Result<Vec<TaskId>, EngineError> {
+        self.ask(|reply| Message::SubmitGroup { submissions, who: who.to_owned(), reply }).await
+    }
+
+    /// Takes a waiting task out of the queue until it is released.
+    pub async fn hold(&self, task: TaskId, who: &str) -> Result<(), EngineError> {
+        self.command(task, Command::Hold, who).await
+    }
+
+    /// Puts a waiting task at the head of its class.
+    pub async fn run_next(&self, task: TaskId, who: &str) -> Result<(), EngineError> {
+        self.command(task, Command::Next, who).await
+    }
+
+    /// Puts a waiting task before another of its class.
+    pub async fn move_before(&self, task: TaskId, other: TaskId, who: &str) -> Result<(), EngineError> {
+        self.command(task, Command::Before(other), who).await
+    }
+
+    /// Moves a waiting or held task to another class.
+    pub async fn prioritise(&self, task: TaskId, priority: Priority, who: &str) -> Result<(), EngineError> {
+        self.command(task, Command::Prioritise(priority), who).await
+    }
+
+    /// Pauses, drains or resumes the queue, or takes a device out of it.
+    pub async fn switch(&self, switch: Switch, who: &str) -> Result<(), EngineError> {
+        if let Switch::Maintain(device) | Switch::Restore(device) = &switch {
+            let known = self.view().devices().is_some_and(|devices| devices.inventory.get(device).is_some());
+            if !known && !self.view().control().maintenance.contains_key(device) {
+                return Err(EngineError::NoDevice(device.clone()));
+            }
+        }
+        self.ask(|reply| Message::Switch { switch, who: who.to_owned(), reply }).await
+    }
+
+    /// Sets what users may have of the machine; who is not named may have all.
+    pub fn set_allowances(&self, allowances: BTreeMap<String, Allowance>) {
+        self.shared.outbox.send(Message::Allowances(allowances));
     }
 
     /// Puts a held task into the queue.

@@ -11,11 +11,13 @@ mod devices;
 mod event;
 mod execute;
 mod handle;
+mod hours;
 mod lines;
 mod machine;
 mod message;
 mod needs;
 mod options;
+mod pace;
 mod refusals;
 mod turn;
 mod usage;
@@ -28,6 +30,8 @@ use tokio::sync::broadcast;
 
 pub use event::Event;
 pub use handle::{Handle, Submission, Submitted};
+pub use hours::StartHours;
+pub use message::Switch;
 pub use options::{Options, Settings};
 pub use scheduler::{Forecast, Policy, Refusal, Verdict, label};
 pub use view::{DeviceStatus, TaskSnapshot, View, Waits};
@@ -42,6 +46,16 @@ pub enum EngineError {
     StillActive(domain::TaskId),
     #[error("task {0} is not held")]
     NotHeld(domain::TaskId),
+    #[error("task {0} is not waiting in the queue")]
+    NotQueued(domain::TaskId),
+    #[error("{0} and {1} are not of the same priority, which comes first")]
+    OtherPriority(domain::TaskId, domain::TaskId),
+    #[error("no new tasks are accepted: {0} has set the queue to drain")]
+    Draining(String),
+    #[error("{waiting} of your tasks wait already, and {limit} may")]
+    TooManyQueued { waiting: u32, limit: u32 },
+    #[error("there is no device {0}")]
+    NoDevice(domain::DeviceId),
     #[error(transparent)]
     Store(#[from] store::StoreError),
     #[error("could not be saved: {0}")]

@@ -1,39 +1,40 @@
 //! The loop itself: its state, and what one pass does with a batch of messages.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
-use domain::{
-    Attempt, Dependency, Failure, Grant, Inventory, StateKind, Task, TaskId, TaskState, WaitCause, WaitReason,
-};
-use jiff::{SignedDuration, Timestamp, Unit};
-use scheduler::{PreemptReason, Quota, Verdict, Waiting};
-use store::{Change, Reader, TaskRecord, Ticket, Transition, Writer};
+use domain::{Allowance, Attempt, Control, Dependency, Failure, Inventory, Task, TaskId, WaitCause};
+use jiff::{SignedDuration, Timestamp};
+use scheduler::{PreemptReason, Quota, Waiting};
+use store::{Reader, TaskRecord, Ticket, Writer};
 
 use crate::{
     EngineError, Event, Options, Settings,
-    clock::stamped,
     detection::Detection,
-    devices,
     execute::Executor,
     message::{Message, Outbox},
+    pace::PaceMeter,
     refusals::Refusals,
-    turn::{Answer, Created, Effect, Turn},
-    usage::Usage,
+    turn::{Answer, Turn},
+    usage::{REMEMBERED, Usage},
     view::{DeviceStatus, Live, Waits},
 };
 
 mod commands;
 mod dependencies;
+mod planning;
 mod reports;
+mod switches;
 
 /// Messages handled, and made durable, in one go.
 const BATCH: usize = 512;
-/// For so many tasks it is worked out when they will start.
-const FORECAST_TASKS: usize = 200;
+/// The planner gets at most one part in so many of the loop's time, and is never kept waiting longer than
+/// [`LONGEST_PAUSE`]: storms of events with a long queue are answered by one plan for many.
+const PLANNING_SHARE: u32 = 20;
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// Waiting tasks hear of a new position at most this often.
 const QUEUE_EVENTS_EVERY: Duration = Duration::from_millis(100);
 /// A turn that could not be saved is tried again after this.
@@ -45,20 +46,37 @@ pub struct Machine {
     outbox: Outbox,
     executor: Executor,
     detection: Detection,
+    /// As measured.
+    measured: Option<Arc<Inventory>>,
+    /// As measured, with devices in maintenance as unusable.
     inventory: Option<Arc<Inventory>>,
+    control: Control,
+    allowances: BTreeMap<String, Allowance>,
+    quotas: BTreeMap<String, Quota>,
     /// Sorted by creation.
     queue: Vec<Waiting>,
     /// Of the tasks in the queue that wait for others to end.
     dependencies: BTreeMap<TaskId, Vec<Dependency>>,
+    /// Tasks in the queue that must not start before a time, and how that reads.
+    later: BTreeMap<TaskId, (Timestamp, WaitCause)>,
+    /// Tasks in the queue that must not start whatever is free.
+    blocked: BTreeSet<TaskId>,
     refusals: Refusals,
     usage: Usage,
-    quotas: BTreeMap<String, Quota>,
     /// Attempts of which a process may live: each holds its grant, also while it is being stopped.
     running: BTreeMap<TaskId, RunningTask>,
     next_number: u64,
     /// Heard, but to be acted on in a later turn.
     deferred: Vec<Message>,
     retry_at: Option<Instant>,
+    /// Something happened since the last plan.
+    stale: bool,
+    /// Before that the planner is not asked again.
+    plan_again_at: Instant,
+    /// Something happens by itself then, such as the end of quiet hours.
+    wake_at: Option<Instant>,
+    /// Joined the queue in this or an earlier turn, and nothing was forecast for them yet.
+    unforeseen: BTreeSet<TaskId>,
     /// When the changed queue is to be published.
     publish_queue_at: Option<Instant>,
 }
@@ -72,13 +90,19 @@ pub struct RunningTask {
     pub broken: Option<Failure>,
     /// It is being stopped at a checkpoint for this, to go on later.
     pub preempted: Option<PreemptReason>,
+    /// How fast it trains alone and beside others.
+    pub pace: PaceMeter,
+    /// It was warned that its time is almost up.
+    pub warned_of_limit: bool,
     /// Programs (by pid) about whose memory it was warned already.
     pub blamed: Vec<Option<u32>>,
 }
 
 impl RunningTask {
     fn new(task: Task, attempt: Attempt, removed: bool) -> RunningTask {
-        RunningTask { task, attempt, removed, broken: None, preempted: None, blamed: Vec::new() }
+        let pace = PaceMeter::default();
+        let warned_of_limit = task.warnings.iter().any(|warning| warning.code == switches::LIMIT_NEAR);
+        RunningTask { task, attempt, removed, broken: None, preempted: None, pace, warned_of_limit, blamed: Vec::new() }
     }
 }
 
@@ -99,18 +123,31 @@ impl Machine {
             store,
             outbox,
             detection,
+            measured: None,
             inventory: None,
+            control: Control::default(),
+            allowances: BTreeMap::new(),
+            quotas: BTreeMap::new(),
             queue: Vec::new(),
             dependencies: BTreeMap::new(),
+            later: BTreeMap::new(),
+            blocked: BTreeSet::new(),
             refusals: Refusals::default(),
             usage: Usage::default(),
-            quotas: BTreeMap::new(),
             running: BTreeMap::new(),
             deferred: Vec::new(),
             retry_at: None,
+            stale: true,
+            plan_again_at: Instant::now(),
+            wake_at: None,
+            unforeseen: BTreeSet::new(),
             publish_queue_at: None,
         };
         machine.reload()?;
+        let since = Timestamp::now().checked_sub(REMEMBERED).unwrap_or(Timestamp::MIN);
+        for (owner, attempt, ended_at) in machine.store.ended_attempts(since)? {
+            machine.usage.add(&owner, &attempt, ended_at);
+        }
         for running in machine.running.values() {
             machine.executor.adopt(running);
         }
@@ -122,6 +159,12 @@ impl Machine {
         self.next_number = self.store.last_number()? + 1;
         self.queue.clear();
         self.dependencies.clear();
+        self.later.clear();
+        self.blocked.clear();
+        self.unforeseen.clear();
+        self.stale = true;
+        self.control = self.store.control()?;
+        self.outbox.view.set_control(self.control.clone());
         for ticket in self.store.queued()? {
             self.join_queue(ticket);
         }
@@ -146,8 +189,11 @@ impl Machine {
                     message => self.handle(message, &mut turn),
                 }
             }
-            let planned = self.plan(&mut turn);
-            self.finish(turn, planned);
+            let plan = self.is_due().then(|| self.plan(&mut turn));
+            if plan.is_none() {
+                self.take_in(&mut turn);
+            }
+            self.finish(turn, plan);
             if !goodbyes.is_empty() {
                 for reply in goodbyes {
                     let _ = reply.send(());
@@ -166,11 +212,13 @@ impl Machine {
             batch.append(&mut self.deferred);
         }
         if batch.is_empty() {
-            match [self.retry_at, self.publish_queue_at, self.refusals.next()].into_iter().flatten().min() {
+            let plan_at = self.stale.then_some(self.plan_again_at);
+            let next = [self.retry_at, self.publish_queue_at, self.refusals.next(), self.wake_at, plan_at];
+            match next.into_iter().flatten().min() {
                 None => batch.push(inbox.recv().ok()?),
                 Some(deadline) => match inbox.recv_timeout(deadline.saturating_duration_since(now)) {
                     Ok(message) => batch.push(message),
-                    Err(mpsc::RecvTimeoutError::Timeout) => {}
+                    Err(mpsc::RecvTimeoutError::Timeout) => self.stale = true,
                     Err(mpsc::RecvTimeoutError::Disconnected) => return None,
                 },
             }
@@ -187,124 +235,22 @@ impl Machine {
                 Ok(()) => turn.answers.push(Answer::Done(reply)),
                 Err(error) => drop(reply.send(Err(error))),
             },
-            Message::ByDevice { task, reply } => drop(reply.send(Ok(self.by_device(task)))),
+            Message::SubmitGroup { submissions, who, reply } => self.submit_group(submissions, who, reply, turn),
+            Message::Switch { switch, who, reply } => {
+                self.switch(switch, who, turn);
+                turn.answers.push(Answer::Done(reply));
+            }
+            Message::Allowances(allowances) => self.allow(allowances),
+            Message::ByDevice { task, reply } => return drop(reply.send(Ok(self.by_device(task)))),
             Message::Inventory(inventory) => {
-                self.inventory = Some(inventory);
+                self.measured = Some(inventory);
+                self.take_in_maintenance();
                 self.look_after_devices(turn);
             }
             Message::Report(report) => self.hear(*report, turn),
             Message::Shutdown { .. } => unreachable!("taken out by run"),
         }
-    }
-
-    /// Lets the planner decide and writes down what it decided.
-    fn plan(&mut self, turn: &mut Turn) -> Waits {
-        let refused_before: Vec<TaskId> = self.refusals.tasks().collect();
-        self.refusals.update(self.inventory.as_deref(), Instant::now());
-        for task in refused_before {
-            if let Ok(index) = self.position(task) {
-                self.queue[index].refused = self.refusals.of(task);
-            }
-        }
-        self.look_at_dependencies(turn);
-        let now = Timestamp::now();
-        let held = devices::holders(self.inventory.as_deref(), &self.running, &self.outbox.view, now);
-        let usage = self.usage.at(now);
-        let queue = scheduler::Queue {
-            waiting: &self.queue,
-            running: &held,
-            usage: &usage,
-            closed: None,
-            quotas: &self.quotas,
-        };
-        let plan = scheduler::plan(&self.settings.policy, self.inventory.as_deref(), queue, now);
-        let devices = self
-            .inventory
-            .as_ref()
-            .map_or(0, |inventory| inventory.devices.iter().filter(|reading| reading.is_usable()).count());
-        let minute = now.round(Unit::Minute).unwrap_or(now);
-        let forecast =
-            scheduler::forecast(&self.settings.policy, &plan, &self.queue, &held, devices, minute, FORECAST_TASKS);
-        for preempt in &plan.preempts {
-            self.preempt(preempt, turn);
-        }
-        for start in plan.starts {
-            if let Err(error) = self.begin(start.task, start.grant, turn) {
-                tracing::error!("cannot start {}: {error}", start.task);
-            }
-        }
-        // Whoever waits for memory is to have it as soon as it is free.
-        self.detection.hurry(plan.waits.iter().any(|(_, reason)| is_for_memory(&reason.cause)));
-        let long = plan.waits.len() > self.settings.queue_warning as usize;
-        let waits = Waits::new(plan.waits, forecast, long);
-        for mut created in std::mem::take(&mut turn.created) {
-            let id = created.task.id;
-            let reason =
-                waits.reason(id).cloned().unwrap_or(WaitReason { position: 1, cause: WaitCause::Detecting.into() });
-            let line = stamped(created.task.created_at, queued_line(&reason));
-            created.task.state = TaskState::Queued { reason };
-            let snapshot = turn.create(created.task, created.who, vec![line]);
-            turn.answer_created(created.reply, snapshot, waits.tasks.len());
-        }
-        waits
-    }
-
-    /// What each device says to a waiting task; empty if it does not wait, or while detection has not answered.
-    fn by_device(&self, task: TaskId) -> Vec<Verdict> {
-        let (Some(inventory), Ok(_)) = (&self.inventory, self.position(task)) else { return Vec::new() };
-        let now = Timestamp::now();
-        let held = devices::holders(Some(inventory), &self.running, &self.outbox.view, now);
-        let usage = self.usage.at(now);
-        let queue = scheduler::Queue {
-            waiting: &self.queue,
-            running: &held,
-            usage: &usage,
-            closed: None,
-            quotas: &self.quotas,
-        };
-        scheduler::by_device(&self.settings.policy, inventory, queue, task, now)
-    }
-
-    /// Decides a launch: from here on the attempt exists, whatever happens to the studio.
-    fn begin(&mut self, id: TaskId, grant: Grant, turn: &mut Turn) -> Result<(), EngineError> {
-        let now = Timestamp::now();
-        let attempt = |number| Attempt { number, grant, started_at: now, pid: None };
-        let created = turn.created.iter().position(|created| created.task.id == id);
-        let (task, attempt, notes) = match created {
-            Some(index) => {
-                let Created { mut task, who, reply } = turn.created.remove(index);
-                let attempt = attempt(1);
-                task.state = TaskState::Preparing { attempt: attempt.clone() };
-                let notes = vec![stamped(now, starting_line(&attempt))];
-                let snapshot = turn.create(task.clone(), who, notes.clone());
-                turn.answer_created(reply, snapshot, 0);
-                tracing::info!("[FinetuneManager] 启动任务: {id}");
-                (task, attempt, notes)
-            }
-            None => {
-                let record = match turn.requeued.remove(&id) {
-                    Some(record) => record,
-                    None => self.store.task(id)?.ok_or(EngineError::NotFound(id))?,
-                };
-                let (mut task, mut notes) = (record.task, record.log);
-                let attempt = attempt(record.attempts + 1);
-                // Whatever the database says: it may have been released in this very turn.
-                let from = StateKind::Queued;
-                task.state = TaskState::Preparing { attempt: attempt.clone() };
-                notes.push(stamped(now, starting_line(&attempt)));
-                let (to, who, why) = (task.state.clone(), "studio".to_owned(), "its turn".to_owned());
-                let (progress, log) = (record.progress, notes.clone());
-                turn.transition(&task, Transition { task: id, from, to, at: now, who, why, progress, log });
-                tracing::info!("[FinetuneManager] 启动排队任务: {id}");
-                (task, attempt, notes)
-            }
-        };
-        self.leave_queue(id);
-        self.outbox.view.set_live(id, Live { notes, ..Live::default() });
-        turn.changes.push(Change::BeginAttempt { task: id, attempt: attempt.clone() });
-        turn.effects.push(Effect::Launch(id));
-        self.running.insert(id, RunningTask::new(task, attempt, false));
-        Ok(())
+        self.stale = true;
     }
 
     fn position(&self, id: TaskId) -> Result<usize, usize> {
@@ -330,12 +276,19 @@ impl Machine {
         if !after.is_empty() {
             self.dependencies.insert(task, after);
         }
+        if let Some(later) = planning::not_yet(&terms) {
+            self.later.insert(task, later);
+        }
+        self.unforeseen.insert(task);
         self.queue.insert(index, waiting);
         index as u32 + 1
     }
 
     fn leave_queue(&mut self, id: TaskId) {
         self.dependencies.remove(&id);
+        self.later.remove(&id);
+        self.blocked.remove(&id);
+        self.unforeseen.remove(&id);
         if let Ok(index) = self.position(id) {
             self.queue.remove(index);
         }
@@ -351,7 +304,7 @@ impl Machine {
     }
 
     /// Makes the turn durable, then acts on it. If it cannot be saved, nothing of it happened.
-    fn finish(&mut self, mut turn: Turn, waits: Waits) {
+    fn finish(&mut self, mut turn: Turn, waits: Option<Waits>) {
         if !turn.changes.is_empty() {
             match self.store.commit(&turn.changes) {
                 Ok(seqs) => {
@@ -370,6 +323,7 @@ impl Machine {
             match answer {
                 Answer::Done(reply) => drop(reply.send(Ok(()))),
                 Answer::Submitted(reply, submitted) => drop(reply.send(Ok(submitted))),
+                Answer::Grouped(reply, tasks) => drop(reply.send(Ok(tasks))),
             }
         }
     }
@@ -386,41 +340,23 @@ impl Machine {
     }
 
     /// Updates what readers see of queue and devices.
-    fn show(&mut self, waits: Waits) {
+    fn show(&mut self, waits: Option<Waits>) {
         let now = Instant::now();
-        if self.outbox.view.set_waits(waits) {
+        if waits.is_some_and(|waits| self.outbox.view.set_waits(waits)) {
             self.publish_queue_at.get_or_insert(now + QUEUE_EVENTS_EVERY);
         }
         if self.publish_queue_at.is_some_and(|at| at <= now) {
             self.publish_queue_at = None;
             self.outbox.publish(Event::Queue(self.outbox.view.waits()));
         }
-        let Some(inventory) = &self.inventory else { return };
-        let mut holders = devices::holders(Some(inventory), &self.running, &self.outbox.view, Timestamp::now());
-        // When they will end changes with every look and is told elsewhere.
-        holders.iter_mut().for_each(|holder| holder.ends_at = None);
-        let status = DeviceStatus { inventory: inventory.clone(), holders };
+        let Some(inventory) = self.inventory.clone() else { return };
+        let mut holders = self.holders(Timestamp::now());
+        // What changes with every look is told elsewhere.
+        holders.iter_mut().for_each(|holder| (holder.ends_at, holder.pace) = (None, None));
+        let status = DeviceStatus { inventory, holders };
         if self.outbox.view.devices().is_none_or(|current| *current != status) {
             let status = self.outbox.view.set_devices(status);
             self.outbox.publish(Event::Devices(status));
         }
     }
-}
-
-fn is_for_memory(cause: &WaitCause) -> bool {
-    use WaitCause::{DeviceMemory, ForeignUse, TrialFailed, WholeDevice};
-    matches!(cause, DeviceMemory { .. } | WholeDevice { .. } | ForeignUse { .. } | TrialFailed { .. })
-}
-
-/// The first generation's words: log scrapers look for them.
-fn queued_line(reason: &WaitReason) -> String {
-    match reason.running() {
-        Some(running) => format!("任务已加入队列，等待 GPU 资源释放（当前运行: {running}）"),
-        None => format!("任务已加入队列，{}", reason.sentence(domain::Language::Zh)),
-    }
-}
-
-fn starting_line(attempt: &Attempt) -> String {
-    let devices: Vec<&str> = attempt.grant.devices.iter().map(|grant| grant.device.0.as_str()).collect();
-    format!("开始准备 / preparing (attempt {}, {})", attempt.number, devices.join(", "))
 }

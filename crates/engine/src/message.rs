@@ -1,6 +1,9 @@
-use std::sync::{Arc, mpsc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, mpsc},
+};
 
-use domain::{Adjustment, DeviceId, Estimate, Failure, Inventory, Measurement, TaskId, WaitCause};
+use domain::{Adjustment, Allowance, DeviceId, Estimate, Failure, Inventory, Measurement, Priority, TaskId, WaitCause};
 use scheduler::Verdict;
 use tokio::sync::{broadcast, oneshot};
 
@@ -15,6 +18,19 @@ pub enum Message {
         who: String,
         reply: Reply<Submitted>,
     },
+    /// All of them or none; with what sets each apart.
+    SubmitGroup {
+        submissions: Vec<(Submission, String)>,
+        who: String,
+        reply: Reply<Vec<TaskId>>,
+    },
+    Switch {
+        switch: Switch,
+        who: String,
+        reply: Reply<()>,
+    },
+    /// What users may have, by name.
+    Allowances(BTreeMap<String, Allowance>),
     Command {
         task: TaskId,
         command: Command,
@@ -36,8 +52,29 @@ pub enum Message {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     Cancel,
+    Hold,
     Release,
     Delete,
+    /// To the head of its class.
+    Next,
+    /// Before another one of its class.
+    Before(TaskId),
+    Prioritise(Priority),
+}
+
+/// What people switch for the whole queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Switch {
+    /// Nothing starts any more.
+    Pause,
+    /// No new tasks are accepted.
+    Drain,
+    /// Ends both.
+    Resume,
+    /// Nothing new starts on this device.
+    Maintain(DeviceId),
+    /// The device takes tasks again.
+    Restore(DeviceId),
 }
 
 /// What a watcher saw happen to an attempt.

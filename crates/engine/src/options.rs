@@ -2,6 +2,8 @@ use std::{path::PathBuf, time::Duration};
 
 use domain::Home;
 
+use crate::StartHours;
+
 #[derive(Debug, Clone)]
 pub struct Options {
     pub home: Home,
@@ -22,6 +24,10 @@ pub struct Settings {
     /// Bytes of a task's log kept on disk.
     pub log_cap: u64,
     pub policy: scheduler::Policy,
+    /// When tasks may start.
+    pub start_hours: StartHours,
+    /// Tasks that share a GPU are watched for so long before it is judged whether that pays.
+    pub packing_trial: Duration,
 }
 
 impl Default for Settings {
@@ -32,6 +38,8 @@ impl Default for Settings {
             grace: Duration::from_secs(30),
             log_cap: 256 << 20,
             policy: scheduler::Policy::default(),
+            start_hours: StartHours::default(),
+            packing_trial: Duration::from_secs(120),
         }
     }
 }

@@ -33,7 +33,8 @@ pub struct Turn {
 pub struct Created {
     pub task: Task,
     pub who: String,
-    pub reply: Reply<Submitted>,
+    /// `None`: it is one of a group, which is answered as one.
+    pub reply: Option<Reply<Submitted>>,
 }
 
 pub enum Announcement {
@@ -57,6 +58,7 @@ pub enum Effect {
 pub enum Answer {
     Done(Reply<()>),
     Submitted(Reply<Submitted>, Submitted),
+    Grouped(Reply<Vec<TaskId>>, Vec<TaskId>),
 }
 
 impl Turn {
@@ -76,8 +78,9 @@ impl Turn {
         self.changes.push(Change::Transition(Box::new(transition)));
     }
 
-    pub fn answer_created(&mut self, reply: Reply<Submitted>, snapshot: Arc<TaskSnapshot>, waiting: usize) {
-        self.answers.push(Answer::Submitted(reply, Submitted { snapshot, waiting }));
+    pub fn answer_created(&mut self, reply: Option<Reply<Submitted>>, snapshot: Arc<TaskSnapshot>, waiting: usize) {
+        let answer = |reply| Answer::Submitted(reply, Submitted { snapshot, waiting });
+        self.answers.extend(reply.map(answer));
     }
 
     /// Tells everybody who waits for an answer that nothing was done.
@@ -87,10 +90,11 @@ impl Turn {
             match answer {
                 Answer::Done(reply) => drop(reply.send(Err(error()))),
                 Answer::Submitted(reply, _) => drop(reply.send(Err(error()))),
+                Answer::Grouped(reply, _) => drop(reply.send(Err(error()))),
             }
         }
-        for created in self.created {
-            drop(created.reply.send(Err(error())));
+        for reply in self.created.into_iter().filter_map(|created| created.reply) {
+            drop(reply.send(Err(error())));
         }
     }
 }

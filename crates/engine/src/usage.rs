@@ -1,44 +1,89 @@
-//! GPU time that each user has had of late, for fair shares.
+//! GPU time that each user has had of late, for fair shares and daily quotas.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use domain::{Attempt, Task};
-use jiff::Timestamp;
+use domain::{Allowance, Attempt};
+use jiff::{SignedDuration, Timestamp};
 
 /// After so long, used time counts half, in seconds.
 const HALF_LIFE: f64 = 24.0 * 3600.0;
+/// What is older hardly counts.
+pub const REMEMBERED: SignedDuration = SignedDuration::from_hours(7 * 24);
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 #[derive(Debug, Default)]
 pub struct Usage {
-    /// GPU-seconds as of `at`.
+    /// GPU-seconds as of `at`, shrinking.
     users: BTreeMap<String, f64>,
     at: Option<Timestamp>,
+    /// Attempts that ended within a day, the oldest first.
+    day: VecDeque<Ended>,
+}
+
+#[derive(Debug)]
+struct Ended {
+    owner: String,
+    started_at: Timestamp,
+    ended_at: Timestamp,
+    gpus: f64,
 }
 
 impl Usage {
-    /// Counts what an attempt that has ended took.
-    pub fn add(&mut self, task: &Task, attempt: &Attempt, now: Timestamp) {
-        self.users = self.at(now);
-        self.at = Some(now);
-        let seconds = now.duration_since(attempt.started_at).as_secs_f64().max(0.0);
-        *self.users.entry(task.owner.clone()).or_default() += seconds * attempt.grant.devices.len() as f64;
+    /// Counts what an attempt that has ended took. Attempts come in the order in which they ended.
+    pub fn add(&mut self, owner: &str, attempt: &Attempt, ended_at: Timestamp) {
+        self.users = self.at(ended_at);
+        self.at = Some(ended_at);
+        let gpus = attempt.grant.devices.len() as f64;
+        let seconds = ended_at.duration_since(attempt.started_at).as_secs_f64().max(0.0);
+        *self.users.entry(owner.to_owned()).or_default() += seconds * gpus;
+        self.day.retain(|ended| ended_at.duration_since(ended.ended_at) < DAY);
+        self.day.push_back(Ended { owner: owner.to_owned(), started_at: attempt.started_at, ended_at, gpus });
     }
 
+    /// GPU-seconds of each user, recent ones counting more.
     pub fn at(&self, now: Timestamp) -> BTreeMap<String, f64> {
         let passed = self.at.map_or(0.0, |at| now.duration_since(at).as_secs_f64().max(0.0));
         let left = 0.5f64.powf(passed / HALF_LIFE);
         self.users.iter().map(|(user, seconds)| (user.clone(), seconds * left)).collect()
+    }
+
+    /// The same, divided by the users' weights.
+    pub fn weighted(&self, allowances: &BTreeMap<String, Allowance>, now: Timestamp) -> BTreeMap<String, f64> {
+        let mut usage = self.at(now);
+        for (user, seconds) in &mut usage {
+            *seconds /= allowances.get(user).map_or(1.0, |allowance| allowance.weight.max(1e-3));
+        }
+        usage
+    }
+
+    /// GPU-seconds that ended attempts of this user had in the last 24 hours.
+    pub fn last_day(&self, owner: &str, now: Timestamp) -> f64 {
+        let from = now.checked_sub(DAY).unwrap_or(Timestamp::MIN);
+        let of = |ended: &Ended| {
+            let began = ended.started_at.max(from);
+            ended.ended_at.duration_since(began).as_secs_f64().max(0.0) * ended.gpus
+        };
+        self.day.iter().filter(|ended| ended.owner == owner).map(of).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::{DeviceGrant, DeviceId, Grant};
 
     #[test]
-    fn what_was_used_a_day_ago_counts_half() {
-        let usage = Usage { users: [("ana".into(), 3600.0)].into(), at: Some(Timestamp::UNIX_EPOCH) };
-        let day_later = Timestamp::from_second(24 * 3600).unwrap();
-        assert!((usage.at(day_later)["ana"] - 1800.0).abs() < 1e-9);
+    fn what_was_used_a_day_ago_counts_half_and_no_longer_for_the_day() {
+        let at = |hours: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours);
+        let device = DeviceGrant { device: DeviceId("GPU-0".into()), bytes: None };
+        let attempt = Attempt { number: 1, grant: Grant { devices: vec![device] }, started_at: at(0), pid: None };
+        let mut usage = Usage::default();
+        usage.add("ana", &attempt, at(2));
+        assert!((usage.at(at(26))["ana"] - 3600.0).abs() < 1e-6);
+        assert_eq!(usage.last_day("ana", at(2)), 7200.0);
+        assert_eq!(usage.last_day("ana", at(25)), 3600.0, "the first hour is more than a day ago");
+        assert_eq!((usage.last_day("ana", at(26)), usage.last_day("ben", at(2))), (0.0, 0.0));
+        let weights = BTreeMap::from([("ana".to_owned(), Allowance { weight: 4.0, ..Allowance::default() })]);
+        assert!((usage.weighted(&weights, at(2))["ana"] - 1800.0).abs() < 1e-6);
     }
 }

@@ -3,7 +3,7 @@ use std::{
     sync::{Arc, RwLock},
 };
 
-use domain::{DeviceGrant, DeviceId, Inventory, Progress, Reading, Task, TaskId, TaskState, WaitReason};
+use domain::{Control, DeviceGrant, DeviceId, Inventory, Progress, Reading, Task, TaskId, TaskState, WaitReason};
 use jiff::Timestamp;
 use scheduler::Forecast;
 use store::StoredTask;
@@ -19,6 +19,7 @@ pub struct View {
     waits: RwLock<Arc<Waits>>,
     devices: RwLock<Option<Arc<DeviceStatus>>>,
     live: RwLock<HashMap<TaskId, Live>>,
+    control: RwLock<Control>,
 }
 
 /// The waiting tasks in the order in which they will start.
@@ -124,6 +125,11 @@ impl View {
         self.devices.read().expect("no writer panics").clone()
     }
 
+    /// What people have switched for the whole queue.
+    pub fn control(&self) -> Control {
+        self.control.read().expect("no writer panics").clone()
+    }
+
     /// The stored task with what is known beyond the database.
     pub fn snapshot(&self, stored: StoredTask) -> TaskSnapshot {
         let StoredTask { mut task, mut progress, mut log_tail } = stored;
@@ -143,6 +149,11 @@ impl View {
             _ => {}
         }
         TaskSnapshot { task, progress, log_tail }
+    }
+
+    pub(crate) fn progress(&self, task: TaskId) -> Progress {
+        let live = self.live.read().expect("no writer panics");
+        live.get(&task).map(|live| live.progress.clone()).unwrap_or_default()
     }
 
     pub(crate) fn live(&self, task: TaskId) -> Live {
@@ -171,6 +182,10 @@ impl View {
             *current = Arc::new(waits);
         }
         changed
+    }
+
+    pub(crate) fn set_control(&self, control: Control) {
+        *self.control.write().expect("no writer panics") = control;
     }
 
     pub(crate) fn set_devices(&self, status: DeviceStatus) -> Arc<DeviceStatus> {

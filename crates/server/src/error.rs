@@ -114,6 +114,23 @@ impl From<EngineError> for ApiError {
                 ApiError::conflict("still-active", detail).zh("无法删除运行中或排队中的任务，请先取消")
             }
             EngineError::NotHeld(_) => ApiError::conflict("not-held", detail).zh("任务没有被暂缓，无需放行"),
+            EngineError::NotQueued(_) => ApiError::conflict("not-queued", detail)
+                .zh("任务不在队列中，无法调整")
+                .next("Only tasks that wait can be moved or held; see `sage queue`"),
+            EngineError::OtherPriority(..) => ApiError::conflict("other-priority", detail)
+                .zh("两个任务的优先级不同，优先级高的总是在前")
+                .next("Change its priority first: sage queue priority ID high"),
+            EngineError::Draining(by) => ApiError::unavailable("queue-draining", detail)
+                .zh(format!("队列正在排空（由 {by} 设置），不接受新任务"))
+                .next("Submit again later, or end it with `sage queue resume`"),
+            EngineError::TooManyQueued { waiting, limit } => {
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "queue-quota", detail)
+                    .zh(format!("您已有 {waiting} 个任务在排队，上限为 {limit} 个"))
+                    .next("Wait until some have started, or cancel some")
+            }
+            EngineError::NoDevice(_) => ApiError::new(StatusCode::NOT_FOUND, "device-unknown", detail)
+                .zh("没有这个设备")
+                .next("`sage gpu` lists the devices with their ids"),
             EngineError::ShuttingDown => ApiError::unavailable("shutting-down", detail)
                 .zh("Studio 正在关闭，请在它重新启动后再试")
                 .next("Try again when the studio is up"),

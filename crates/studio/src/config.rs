@@ -3,7 +3,7 @@
 use std::{io, net::IpAddr, net::Ipv4Addr, path::Path, time::Duration};
 
 use domain::Home;
-use engine::Policy;
+use engine::{Policy, StartHours};
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, de};
 
@@ -31,6 +31,8 @@ pub struct Server {
     pub listen: IpAddr,
     /// Ask everybody for a sign-in.
     pub authentication: bool,
+    /// Members may submit commands and use any file of the machine, as the studio's own user could.
+    pub trust_members: bool,
     /// Pages from elsewhere that may use the API, such as `http://localhost:5173`.
     pub allowed_origins: Vec<String>,
     /// Names besides localhost under which people reach the studio, with the port: `gpu-box:8080`.
@@ -52,6 +54,9 @@ pub struct Queue {
     /// No attempt is interrupted for another task earlier than this.
     #[serde(deserialize_with = "duration")]
     pub preempt_after: Duration,
+    /// When tasks may start, such as `22:00-08:00`, `sat-sun` or `mon-fri 19:00-07:00`; empty: always.
+    #[serde(deserialize_with = "start_hours")]
+    pub start_hours: StartHours,
 }
 
 impl Queue {
@@ -107,6 +112,9 @@ pub struct Gpus {
     /// Tasks that may train on one GPU at a time if their memory fits beside each other.
     pub tasks_per_gpu: u32,
     pub foreign_use: ForeignUse,
+    /// Tasks that share a GPU are watched for so long before it is judged whether that pays.
+    #[serde(deserialize_with = "duration")]
+    pub packing_trial: Duration,
     /// How long measuring may take before the GPUs that are still silent count as not answering.
     #[serde(deserialize_with = "duration")]
     pub sweep_deadline: Duration,
@@ -139,6 +147,7 @@ impl Default for Server {
             second_port: 4200,
             listen: Ipv4Addr::LOCALHOST.into(),
             authentication: false,
+            trust_members: false,
             allowed_origins: Vec::new(),
             hosts: Vec::new(),
             upload_limit_gb: 10.0,
@@ -153,6 +162,7 @@ impl Default for Queue {
             warn_above: 5,
             policy: PolicyName::default(),
             preempt_after: Duration::from_secs(600),
+            start_hours: StartHours::default(),
         }
     }
 }
@@ -168,6 +178,7 @@ impl Default for Gpus {
         Gpus {
             tasks_per_gpu: 3,
             foreign_use: ForeignUse::Share,
+            packing_trial: Duration::from_secs(120),
             sweep_deadline: Duration::from_secs(2),
             services: Vec::new(),
         }
@@ -286,6 +297,11 @@ pub fn parse_bytes(word: &str) -> std::result::Result<u64, String> {
     if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err(wrong()) }
 }
 
+fn start_hours<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<StartHours, D::Error> {
+    let lines = Vec::<String>::deserialize(deserializer)?;
+    StartHours::parse(lines.iter().map(String::as_str)).map_err(de::Error::custom)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,10 +309,10 @@ mod tests {
     #[test]
     fn every_key_is_read_and_the_rest_keeps_its_default() {
         let config = Config::parse(
-            "[server]\nport = 1\nsecond_port = 0\nlisten = \"0.0.0.0\"\nauthentication = true\n\
+            "[server]\nport = 1\nsecond_port = 0\nlisten = \"0.0.0.0\"\nauthentication = true\ntrust_members = true\n\
              allowed_origins = [\"http://a\"]\nhosts = [\"box:1\"]\nupload_limit_gb = 0.5\n\
-             [queue]\ntime_limit = \"1h30m\"\nwarn_above = 9\npolicy = \"easy\"\npreempt_after = \"1m\"\n[tasks]\ngrace = \"5s\"\nlog_cap_mb = 1\n\
-             [gpus]\ntasks_per_gpu = 1\nforeign_use = \"exclusive\"\nsweep_deadline = \"4s\"\n\
+             [queue]\ntime_limit = \"1h30m\"\nwarn_above = 9\npolicy = \"easy\"\npreempt_after = \"1m\"\nstart_hours = [\"sat-sun\"]\n[tasks]\ngrace = \"5s\"\nlog_cap_mb = 1\n\
+             [gpus]\ntasks_per_gpu = 1\nforeign_use = \"exclusive\"\npacking_trial = \"9s\"\nsweep_deadline = \"4s\"\n\
              [[gpus.services]]\nname = \"chat\"\ncommand_contains = \"serve.py\"\n",
         )
         .unwrap();
@@ -307,7 +323,8 @@ mod tests {
                 time_limit: Duration::from_secs(5400),
                 warn_above: 9,
                 policy: PolicyName::Easy,
-                preempt_after: Duration::from_secs(60)
+                preempt_after: Duration::from_secs(60),
+                start_hours: StartHours::parse(["sat-sun"]).unwrap(),
             }
         );
         assert_eq!(config.tasks, Tasks { grace: Duration::from_secs(5), log_cap_mb: 1 });
@@ -315,6 +332,7 @@ mod tests {
         let gpus = Gpus {
             tasks_per_gpu: 1,
             foreign_use: ForeignUse::Exclusive,
+            packing_trial: Duration::from_secs(9),
             sweep_deadline: Duration::from_secs(4),
             services,
         };

@@ -1,5 +1,7 @@
 //! Tasks that wait for others to end.
 
+use std::collections::BTreeMap;
+
 use domain::{Condition, Dependency, Failure, Language, StateKind, TaskId, TaskState, WaitCause};
 use jiff::Timestamp;
 use store::{TaskRecord, Transition};
@@ -14,8 +16,10 @@ enum Standing {
 }
 
 impl Machine {
-    /// Lets those go whose dependencies have ended, and fails those whose can no longer complete.
-    pub fn look_at_dependencies(&mut self, turn: &mut Turn) {
+    /// Lets those go whose dependencies have ended, and fails those whose can no longer complete; what the others wait
+    /// for.
+    pub fn look_at_dependencies(&mut self, turn: &mut Turn) -> BTreeMap<TaskId, WaitCause> {
+        let mut causes = BTreeMap::new();
         let waiting: Vec<TaskId> = self.dependencies.keys().copied().collect();
         for id in waiting {
             let mut blocked = None;
@@ -31,19 +35,17 @@ impl Machine {
             }
             if let Some(task) = broken {
                 // It never starts, also while its end cannot be written yet.
-                if let Ok(index) = self.position(id) {
-                    self.queue[index].blocked = Some(WaitCause::Dependency { task });
-                }
+                causes.insert(id, WaitCause::Dependency { task });
                 if let Err(error) = self.fail_dependent(id, task, turn) {
                     tracing::error!("cannot end {id}: {error}");
                 }
-            } else if let Ok(index) = self.position(id) {
-                if blocked.is_none() {
-                    self.dependencies.remove(&id);
-                }
-                self.queue[index].blocked = blocked;
+            } else if let Some(cause) = blocked {
+                causes.insert(id, cause);
+            } else {
+                self.dependencies.remove(&id);
             }
         }
+        causes
     }
 
     fn standing(&self, task: TaskId, condition: Condition, turn: &Turn) -> Result<Standing, EngineError> {

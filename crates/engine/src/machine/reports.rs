@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use domain::{
-    Adjustment, DeviceId, Estimate, Grant, Language, Recipe, StateKind, TaskId, TaskState, WaitCause, WaitReason,
-    Warning,
+    Adjustment, DeviceId, Estimate, Failure, Grant, Language, Recipe, StateKind, Task, TaskId, TaskState, WaitCause,
+    WaitReason, Warning,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use scheduler::{Preempt, PreemptReason};
 use store::{Change, Revision, TaskRecord, Ticket, Transition};
 
@@ -19,6 +19,12 @@ use crate::{
     turn::{Effect, Turn},
     view::Live,
 };
+
+/// A fine-tune is tried again so often after failures that were not its own.
+const RETRIES: u32 = 3;
+/// The first retry comes after this, the next after six times as long, and so on.
+const FIRST_RETRY: SignedDuration = SignedDuration::from_secs(10);
+const LONGEST_RETRY: SignedDuration = SignedDuration::from_mins(10);
 
 impl Machine {
     pub fn hear(&mut self, report: Report, turn: &mut Turn) {
@@ -56,6 +62,9 @@ impl Machine {
                 }
                 (broken, outcome) => {
                     let outcome = broken.map_or(outcome, Outcome::Failed);
+                    if let Some(failure) = retries(&running.task, &outcome) {
+                        return self.try_again(report.task, failure, turn);
+                    }
                     let (to, why) = ended(outcome, running.attempt.started_at, Timestamp::now());
                     self.advance(report.task, to, &why, turn);
                     self.attempt_is_over(report.task, turn);
@@ -74,7 +83,7 @@ impl Machine {
             turn.effects.push(Effect::RemoveFiles(id));
         }
         self.refusals.forget(id);
-        self.usage.add(&running.task, &running.attempt, Timestamp::now());
+        self.usage.add(&running.task.owner, &running.attempt, Timestamp::now());
         // Its memory is free only once it was measured to be.
         self.detection.refresh();
     }
@@ -87,6 +96,29 @@ impl Machine {
         let sentence = |language| WaitReason { position: 1, cause: cause.clone().into() }.sentence(language);
         let note = format!("{} / {}", sentence(Language::Zh), sentence(Language::En));
         self.requeue(id, cause.clone(), note, "the trial allocation failed", turn);
+    }
+
+    /// The failure was not the training's own: the same again, after a pause.
+    fn try_again(&mut self, id: TaskId, failure: Failure, turn: &mut Turn) {
+        let running = self.running.get_mut(&id).expect("it was running");
+        let terms = &mut running.task.terms;
+        let pause = FIRST_RETRY * 6i32.saturating_pow(terms.retried.min(3));
+        let at = Timestamp::now() + pause.min(LONGEST_RETRY);
+        terms.retried += 1;
+        terms.retry_after = Some(failure.code().to_owned());
+        terms.not_before = Some(at);
+        let cause = WaitCause::Retry { failure: failure.code().to_owned(), retry: terms.retried, at };
+        let said = |language| failure.sentence(language);
+        let note = format!(
+            "{} 稍后从上一个检查点重试 / {} It is tried again from the last checkpoint",
+            said(Language::Zh),
+            said(Language::En)
+        );
+        self.usage.add(&running.task.owner, &running.attempt, Timestamp::now());
+        turn.changes.push(Change::Revise(Box::new(Revision::of(&running.task))));
+        self.requeue(id, cause, note, &format!("{}; tried again", failure.code()), turn);
+        self.refusals.forget(id);
+        self.detection.refresh();
     }
 
     /// After an out-of-memory the same configuration is not tried again.
@@ -137,8 +169,13 @@ impl Machine {
 
     /// The preempted attempt has ended at a checkpoint.
     fn make_way(&mut self, id: TaskId, turn: &mut Turn) {
+        let running = self.running.get_mut(&id).expect("it was running");
+        self.usage.add(&running.task.owner, &running.attempt, Timestamp::now());
+        if let Some(PreemptReason::NotPaying { .. }) = running.preempted {
+            running.task.terms.alone = true;
+            turn.changes.push(Change::Revise(Box::new(Revision::of(&running.task))));
+        }
         let running = self.running.get(&id).expect("it was running");
-        self.usage.add(&running.task, &running.attempt, Timestamp::now());
         let (cause, note, why) = match running.preempted.expect("it was preempted") {
             PreemptReason::ToMove => {
                 let note = "在检查点暂停，移到空闲的 GPU / paused at a checkpoint to move to an idle GPU".to_owned();
@@ -211,19 +248,18 @@ impl Machine {
                 turn.effects.push(Effect::Stop { task: id, attempt: running.attempt.number, now: true });
             }
         }
-        let holders = devices::holders(Some(&inventory), &self.running, &self.outbox.view, Timestamp::now());
-        for (id, pid, warning) in devices::squeezed(&inventory, &holders) {
-            self.warn(id, pid, warning, turn);
+        for (id, pid, warning) in devices::squeezed(&inventory, &self.holders(Timestamp::now())) {
+            let running = self.running.get_mut(&id).expect("it is running");
+            // Once for each program.
+            if !running.blamed.contains(&pid) && !running.task.state.kind().is_final() {
+                running.blamed.push(pid);
+                self.warn(id, warning, turn);
+            }
         }
     }
 
-    /// Once for each program.
-    fn warn(&mut self, id: TaskId, pid: Option<u32>, warning: Warning, turn: &mut Turn) {
+    pub fn warn(&mut self, id: TaskId, warning: Warning, turn: &mut Turn) {
         let running = self.running.get_mut(&id).expect("it is running");
-        if running.blamed.contains(&pid) || running.task.state.kind().is_final() {
-            return;
-        }
-        running.blamed.push(pid);
         let at = Timestamp::now();
         let note = stamped(at, format!("{} / {}", warning.zh, warning.en));
         let why = warning.en.clone();
@@ -256,6 +292,17 @@ impl Machine {
     }
 }
 
+/// The failure after which the task is to be tried again, if it is.
+fn retries(task: &Task, outcome: &Outcome) -> Option<Failure> {
+    let Outcome::Failed(failure) = outcome else { return None };
+    let allowed = task.terms.retries.unwrap_or(match task.recipe {
+        Recipe::FineTune(_) => RETRIES,
+        // What a second run of a stranger's command would do is not ours to guess.
+        Recipe::Command(_) => 0,
+    });
+    (failure.is_transient() && task.terms.retried < allowed).then(|| failure.clone())
+}
+
 fn ended(outcome: Outcome, started_at: Timestamp, ended_at: Timestamp) -> (TaskState, String) {
     match outcome {
         Outcome::Completed => (TaskState::Completed { started_at, ended_at }, "the training ended well".into()),
@@ -264,7 +311,7 @@ fn ended(outcome: Outcome, started_at: Timestamp, ended_at: Timestamp) -> (TaskS
             (TaskState::Failed { failure, started_at: Some(started_at), ended_at }, why)
         }
         Outcome::Stopped => {
-            let failure = domain::Failure::Interrupted;
+            let failure = Failure::Interrupted;
             let why = "its supervisor was told to stop, not by this studio".into();
             (TaskState::Failed { failure, started_at: Some(started_at), ended_at }, why)
         }

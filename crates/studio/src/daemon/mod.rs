@@ -71,6 +71,8 @@ pub fn run(
                 .map_err(|error| CliError::new("studio-start-failed", error.to_string()))?;
         let accounts = store::Accounts::open(&home.database())
             .map_err(|error| CliError::new("studio-start-failed", error.to_string()))?;
+        let allowances = accounts.allowances();
+        engine.set_allowances(allowances.map_err(|error| CliError::new("studio-start-failed", error.to_string()))?);
         let token = config.server.authentication.then(|| owner::open_session(&accounts)).transpose()?;
         let endpoint = Endpoint {
             process: ProcessId::current().map_err(|error| CliError::file("/proc".as_ref(), &error))?,
@@ -85,6 +87,7 @@ pub fn run(
         // Whoever started us may be gone by now; the studio serves all the same.
         let _ = ready(&address, warning.as_deref());
 
+        let listeners = listeners.into_iter().map(server::Listener::from).collect();
         let served = server::serve(engine.clone(), accounts, server_options(config), listeners, end.wait()).await;
         engine.shutdown().await;
         endpoint.remove(home);
@@ -107,15 +110,19 @@ fn settings(config: &Config) -> engine::Settings {
             exclusive: config.gpus.foreign_use == ForeignUse::Exclusive,
             ..config.queue.policy()
         },
+        start_hours: config.queue.start_hours.clone(),
+        packing_trial: config.gpus.packing_trial,
     }
 }
 
 fn server_options(config: &Config) -> server::Options {
-    let config::Server { authentication, allowed_origins, hosts, upload_limit_gb, .. } = config.server.clone();
+    let config::Server { authentication, trust_members, allowed_origins, hosts, upload_limit_gb, .. } =
+        config.server.clone();
     let defaults = server::Options::default();
     let base_model = std::env::var("SAGE_FINETUNE_BASE_MODEL").ok().filter(|model| !model.is_empty());
     server::Options {
         authentication,
+        trust_members,
         allowed_origins,
         hosts,
         upload_limit: (upload_limit_gb * (1u64 << 30) as f64) as u64,

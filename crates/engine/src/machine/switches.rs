@@ -1,0 +1,108 @@
+//! What people switch for the whole queue, and what time switches by itself.
+
+use std::sync::Arc;
+
+use domain::{Allowance, DeviceState, Inventory, QueueMode, Switched, TaskId, WaitCause, Warning};
+use jiff::{SignedDuration, Timestamp};
+use scheduler::Quota;
+use store::Change;
+
+use crate::{machine::Machine, message::Switch, turn::Turn};
+
+/// Code of the warning that most of a task's time is used up.
+pub const LIMIT_NEAR: &str = "time-limit-near";
+/// Of its time, after which it is warned.
+const MOST: f64 = 0.9;
+
+impl Machine {
+    pub fn switch(&mut self, switch: Switch, who: String, turn: &mut Turn) {
+        let switched = Switched { by: who, at: Timestamp::now() };
+        match switch {
+            Switch::Pause => self.control.mode = QueueMode::Paused(switched),
+            Switch::Drain => self.control.mode = QueueMode::Draining(switched),
+            Switch::Resume => self.control.mode = QueueMode::Open,
+            Switch::Maintain(device) => drop(self.control.maintenance.insert(device, switched)),
+            Switch::Restore(device) => drop(self.control.maintenance.remove(&device)),
+        }
+        self.take_in_maintenance();
+        self.outbox.view.set_control(self.control.clone());
+        turn.changes.push(Change::Control(Box::new(self.control.clone())));
+    }
+
+    pub fn allow(&mut self, allowances: std::collections::BTreeMap<String, Allowance>) {
+        let quota = |allowance: &Allowance| Quota { running: allowance.running, gpus: allowance.gpus };
+        self.quotas = allowances.iter().map(|(user, allowance)| (user.clone(), quota(allowance))).collect();
+        self.allowances = allowances;
+    }
+
+    /// The inventory as the planner and everybody else is to see it.
+    pub fn take_in_maintenance(&mut self) {
+        let Some(measured) = &self.measured else { return };
+        if self.control.maintenance.is_empty() {
+            self.inventory = Some(measured.clone());
+            return;
+        }
+        let mut inventory = Inventory::clone(measured);
+        for reading in inventory.devices.iter_mut().filter(|reading| reading.is_usable()) {
+            if let Some(Switched { by, .. }) = self.control.maintenance.get(&reading.device.id) {
+                reading.state = DeviceState::Unusable {
+                    code: "maintenance".into(),
+                    zh: format!("维护中（由 {by} 设置）：不会启动新任务。"),
+                    en: format!("in maintenance (set by {by}): nothing new starts here."),
+                };
+            }
+        }
+        self.inventory = Some(Arc::new(inventory));
+    }
+
+    /// Why nothing may start at all.
+    pub fn closed(&mut self, now: Timestamp) -> Option<WaitCause> {
+        if let QueueMode::Paused(switched) = &self.control.mode {
+            return Some(WaitCause::QueuePaused { by: switched.by.clone() });
+        }
+        let until = self.settings.start_hours.closed_until(now)?;
+        self.wake(until, now);
+        Some(WaitCause::QuietHours { until })
+    }
+
+    /// Tells those whose time is almost up, once.
+    pub fn warn_of_limits(&mut self, turn: &mut Turn, now: Timestamp) {
+        let warned_at = |started_at: Timestamp, limit: u64| {
+            let most = SignedDuration::try_from_secs_f64(limit as f64 * MOST).unwrap_or(SignedDuration::MAX);
+            started_at.checked_add(most).unwrap_or(Timestamp::MAX)
+        };
+        let mut near: Vec<(TaskId, Warning)> = Vec::new();
+        let mut next = None;
+        for (id, running) in &mut self.running {
+            if running.warned_of_limit || running.task.state.kind().is_final() {
+                continue;
+            }
+            let limit = running.task.time_limit;
+            let at = warned_at(running.attempt.started_at, limit);
+            if at > now {
+                next = Some(next.map_or(at, |earlier: Timestamp| earlier.min(at)));
+                continue;
+            }
+            running.warned_of_limit = true;
+            near.push((*id, limit_near(limit)));
+        }
+        if let Some(at) = next {
+            self.wake(at, now);
+        }
+        for (id, warning) in near {
+            self.warn(id, warning, turn);
+        }
+    }
+}
+
+fn limit_near(limit: u64) -> Warning {
+    let limit = domain::duration(limit);
+    Warning {
+        code: LIMIT_NEAR.into(),
+        zh: format!("⚠️ 已用去时间限制（{limit}）的 90%，到时会保存检查点并停止。下次提交时可用 --time-limit 提高限制"),
+        en: format!(
+            "90 % of the time limit of {limit} is used up; at the limit the task is stopped. Submit with a higher \
+             --time-limit next time"
+        ),
+    }
+}
