@@ -6,6 +6,8 @@
 
 mod accounts;
 mod audit;
+mod backup;
+mod check;
 mod migrate;
 mod read;
 mod rows;
@@ -15,6 +17,8 @@ use std::path::PathBuf;
 
 pub use accounts::{Access, Account, Accounts, By, Opened, Role, SESSION, Token};
 pub use audit::{Audit, AuditFilter, AuditRow, Chain, Entry};
+pub use backup::{Backup, Backups, Why, copy as back_up, restore};
+pub use check::{Recovery, recover, recoveries, verify};
 pub use read::{Filter, ForecastRow, JournalRow, Reader, StoredTask};
 pub use write::{Change, LiveAttempt, Revision, TaskRecord, Ticket, Transition, Writer};
 
@@ -28,6 +32,16 @@ pub enum StoreError {
     Newer { path: PathBuf, found: u32, known: u32 },
     #[error("the database holds something unreadable in {what}: {message}")]
     Corrupt { what: &'static str, message: String },
+    #[error("{path} is not a database of SAGE Studio")]
+    NotOurs { path: PathBuf },
+    #[error("{path} is in use")]
+    InUse { path: PathBuf },
+    #[error(
+        "the file system of {path} cannot keep what was saved through a crash (journal mode {journal}, synchronous {synchronous}); move the home to a local disk"
+    )]
+    NotDurable { path: PathBuf, journal: String, synchronous: i64 },
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: std::io::Error },
     #[error("the name {0:?} is taken")]
     NameTaken(String),
     #[error("database: {0}")]

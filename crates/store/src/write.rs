@@ -7,7 +7,7 @@ use domain::{
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, TransactionBehavior, params};
 
-use crate::{Result, StoreError, migrate, rows};
+use crate::{Result, StoreError, check, migrate, rows};
 
 /// The only connection that writes.
 pub struct Writer {
@@ -164,6 +164,7 @@ impl Writer {
             Ok(connection)
         };
         let mut connection = open().map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
+        check::durable(&connection, path)?;
         migrate::migrate(&mut connection, path)?;
         Ok(Writer { connection })
     }

@@ -1,0 +1,182 @@
+//! Copies of the database, made while it is in use: once a day, and before its schema changes.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use rusqlite::{Connection, OpenFlags, backup};
+use serde::{Deserialize, Serialize};
+
+use crate::{Result, StoreError, check, migrate};
+
+/// Of each kind, the newest so many are kept.
+const KEPT: usize = 3;
+/// Bytes that a copy leaves free on the disk.
+const LEFT_FREE: u64 = 1 << 30;
+
+/// The folder `backups` beside a database.
+#[derive(Debug, Clone)]
+pub struct Backups {
+    database: PathBuf,
+    folder: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backup {
+    pub path: PathBuf,
+    pub at: Timestamp,
+    pub why: Why,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    Daily,
+    BeforeMigration,
+    BeforeRestore,
+    ByHand,
+}
+
+impl Why {
+    const ALL: [Why; 4] = [Why::Daily, Why::BeforeMigration, Why::BeforeRestore, Why::ByHand];
+
+    fn word(self) -> &'static str {
+        match self {
+            Why::Daily => "daily",
+            Why::BeforeMigration => "before-migration",
+            Why::BeforeRestore => "before-restore",
+            Why::ByHand => "by-hand",
+        }
+    }
+}
+
+impl Backups {
+    pub fn of(database: &Path) -> Backups {
+        Backups { database: database.to_owned(), folder: database.with_file_name("backups") }
+    }
+
+    /// The newest first.
+    pub fn list(&self) -> Vec<Backup> {
+        let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let mut backups: Vec<Backup> = files.filter_map(|file| parse(&file.path())).collect();
+        backups.sort_by(|a, b| b.at.cmp(&a.at).then_with(|| b.path.cmp(&a.path)));
+        backups
+    }
+
+    /// Copies the database and drops copies of the same kind that are too many.
+    pub fn make(&self, why: Why, now: Timestamp) -> Result<Backup> {
+        let size = fs::metadata(&self.database).map_or(0, |file| file.len());
+        fs::create_dir_all(&self.folder).map_err(at(&self.folder))?;
+        let free = rustix::fs::statvfs(&self.folder).map(|disk| disk.f_bavail * disk.f_frsize);
+        if free.is_ok_and(|free| free < size.saturating_add(LEFT_FREE)) {
+            return Err(StoreError::File { path: self.folder.clone(), source: io::ErrorKind::StorageFull.into() });
+        }
+        let time = now.strftime("%Y%m%dT%H%M%SZ");
+        let path = self.folder.join(format!("studio-{time}-{}.db", why.word()));
+        copy(&self.database, &path)?;
+        for old in self.list().into_iter().filter(|backup| backup.why == why).skip(KEPT) {
+            fs::remove_file(&old.path).map_err(at(&old.path))?;
+        }
+        Ok(Backup { path, at: now, why })
+    }
+
+    /// The newest copy that is whole and of a schema that this version knows.
+    pub fn newest_good(&self) -> Option<Backup> {
+        self.list().into_iter().find(|backup| examine(&backup.path).is_ok())
+    }
+}
+
+/// `studio-20261124T023238Z-daily.db`
+fn parse(path: &Path) -> Option<Backup> {
+    let (time, why) = path.file_name()?.to_str()?.strip_prefix("studio-")?.strip_suffix(".db")?.split_once("Z-")?;
+    let time = DateTime::strptime("%Y%m%dT%H%M%S", time).ok()?;
+    let at = TimeZone::UTC.to_timestamp(time).ok()?;
+    let why = Why::ALL.into_iter().find(|known| known.word() == why)?;
+    Some(Backup { path: path.to_owned(), at, why })
+}
+
+/// Copies a database that may be in use. The copy is checked, on disk and complete before it has its name.
+pub fn copy(database: &Path, to: &Path) -> Result<()> {
+    let open = |source| StoreError::Open { path: database.to_owned(), source };
+    let source = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(open)?;
+    source.busy_timeout(std::time::Duration::from_secs(30))?;
+    let draft = draft(to);
+    let copied = copy_into(&source, &draft).and_then(|()| {
+        let file = File::open(&draft).and_then(|file| file.sync_all());
+        file.and_then(|()| fs::rename(&draft, to)).and_then(|()| sync_folder(to)).map_err(at(to))
+    });
+    let _ = fs::remove_file(&draft);
+    copied
+}
+
+fn copy_into(source: &Connection, draft: &Path) -> Result<()> {
+    let _ = fs::remove_file(draft);
+    let mut target = Connection::open(draft).map_err(|source| StoreError::Open { path: draft.to_owned(), source })?;
+    // In one step, so that it is one moment of the database; whoever writes meanwhile writes behind it.
+    backup::Backup::new(source, &mut target)?.step(-1)?;
+    // The copy needs no second file.
+    target.pragma_update(None, "journal_mode", "DELETE")?;
+    check::sound(&target)
+}
+
+/// Puts a copy in the place of the database, which no studio may be using. What was there becomes a backup itself, or is
+/// set aside if it is damaged.
+pub fn restore(from: &Path, database: &Path, now: Timestamp) -> Result<()> {
+    examine(from)?;
+    let incoming = database.with_extension("db.incoming");
+    copy(from, &incoming)?;
+    if database.exists() {
+        let kept = Backups::of(database).make(Why::BeforeRestore, now).map(drop).and_then(|()| settle(database));
+        if kept.is_err() {
+            check::set_aside(database, now)?;
+        }
+    }
+    fs::rename(&incoming, database).and_then(|()| sync_folder(database)).map_err(at(database))
+}
+
+/// Empties the write-ahead log into the database: it must not be taken for the next one's.
+fn settle(database: &Path) -> Result<()> {
+    let connection = Connection::open(database)?;
+    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy != 0 {
+        return Err(StoreError::InUse { path: database.to_owned() });
+    }
+    Ok(())
+}
+
+/// Whether this is a whole database of ours that this version can read.
+fn examine(path: &Path) -> Result<()> {
+    let open = |source| StoreError::Open { path: path.to_owned(), source };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(open)?;
+    check::sound(&connection).map_err(|error| match error {
+        StoreError::Sqlite(source) => open(source),
+        error => error,
+    })?;
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > migrate::KNOWN {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known: migrate::KNOWN });
+    }
+    if found == 0 || !connection.table_exists(None, "journal")? {
+        return Err(StoreError::NotOurs { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+fn draft(of: &Path) -> PathBuf {
+    let mut name = of.as_os_str().to_owned();
+    name.push(".partial");
+    name.into()
+}
+
+pub fn sync_folder(of: &Path) -> io::Result<()> {
+    File::open(of.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
+pub fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::File { path, source }
+}
