@@ -3,6 +3,7 @@
 //! Sizes are bytes, durations seconds, times ISO 8601 in UTC; what is unknown is `null`.
 //! The first generation's shapes are the server's own business (`server::studio_api`).
 
+mod account;
 mod device;
 mod error;
 mod estimate;
@@ -11,6 +12,7 @@ mod queue;
 mod request;
 mod view;
 
+pub use account::*;
 pub use device::*;
 pub use error::ErrorBody;
 pub use estimate::*;

@@ -12,9 +12,13 @@ use api_types::{
 };
 use domain::Home;
 use serde::de::DeserializeOwned;
-use ureq::{Agent, AsSendBody, Body, SendBody, http, http::Response};
+use ureq::{
+    Agent, AsSendBody, Body, SendBody, http,
+    http::Response,
+    tls::{RootCerts, TlsConfig},
+};
 
-use crate::{ClientError, Endpoint, EventStream, LogStream, Result};
+use crate::{ClientError, Endpoint, EventStream, LogStream, Result, remote::Remote};
 
 /// One studio. Keeps its connection open between requests; cheap to clone.
 #[derive(Clone)]
@@ -44,24 +48,29 @@ pub struct Download {
 }
 
 impl Client {
-    /// The running studio of this home.
+    /// The studio that the environment names, else the running one of this home.
     pub fn connect(home: &Home) -> Result<Client> {
-        Ok(Client::to(&Endpoint::find(home)?))
+        match Remote::from_env()? {
+            Some(remote) => Ok(Client::new(remote.address, remote.token, remote.authorities)),
+            None => Ok(Client::to(&Endpoint::find(home)?)),
+        }
     }
 
     pub fn to(endpoint: &Endpoint) -> Client {
-        let config = Agent::config_builder()
+        Client::new(endpoint.address.clone(), endpoint.token.clone(), None)
+    }
+
+    fn new(address: String, token: Option<String>, authorities: Option<RootCerts>) -> Client {
+        let mut config = Agent::config_builder()
             .http_status_as_error(false)
             // Loopback never goes through the proxy that the environment may name.
             .proxy(None)
             .max_redirects(0)
-            .timeout_connect(Some(Duration::from_secs(5)))
-            .build();
-        Client {
-            agent: Agent::new_with_config(config),
-            address: endpoint.address.clone(),
-            token: endpoint.token.clone(),
+            .timeout_connect(Some(Duration::from_secs(5)));
+        if let Some(authorities) = authorities {
+            config = config.tls_config(TlsConfig::builder().root_certs(authorities).build());
         }
+        Client { agent: Agent::new_with_config(config.build()), address, token }
     }
 
     /// Without a slash at the end.
@@ -245,9 +254,22 @@ impl Client {
 
     /// Any route that takes and answers JSON, the first generation's too.
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl serde::Serialize) -> Result<T> {
+        self.send("POST", path, body)
+    }
+
+    pub(crate) fn send<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: &impl serde::Serialize,
+    ) -> Result<T> {
         let json = serde_json::to_vec(body).expect("requests are plain data");
         let headers = [("content-type", "application/json")];
-        self.parse(self.call("POST", path, &headers, json.as_slice())?)
+        self.parse(self.call(method, path, &headers, json.as_slice())?)
+    }
+
+    pub(crate) fn remove(&self, path: &str) -> Result<()> {
+        self.call("DELETE", path, &[], ()).map(drop)
     }
 
     fn stream(&self, path: &str) -> Result<Response<Body>> {
@@ -314,7 +336,7 @@ fn task_path(id: &str, rest: &str) -> String {
 }
 
 /// Percent-encodes what may not stand in a path segment or query value.
-fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -12,6 +12,9 @@ pub enum ClientError {
     /// The file says how to reach the studio, so whoever can change it could have requests sent to himself.
     #[error("{path} is not trusted: {reason}")]
     Untrusted { path: PathBuf, reason: String },
+    /// `SAGE_URL` names no studio that a token may be sent to.
+    #[error("SAGE_URL is {url:?}, and {reason}")]
+    Address { url: String, reason: String },
     #[error("{path} cannot be read: {source}")]
     Endpoint { path: PathBuf, source: io::Error },
     #[error("the studio at {address} cannot be reached: {message}")]
@@ -33,6 +36,7 @@ impl ClientError {
         match self {
             ClientError::NotRunning { .. } => "studio-not-running",
             ClientError::Untrusted { .. } => "endpoint-not-trusted",
+            ClientError::Address { .. } => "address-not-trusted",
             ClientError::Endpoint { .. } => "endpoint-unreadable",
             ClientError::Unreachable { .. } => "studio-unreachable",
             ClientError::Api { body, .. } => &body.code,

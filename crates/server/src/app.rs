@@ -8,15 +8,17 @@ use domain::Inventory;
 use engine::{DeviceStatus, Handle};
 use jiff::Timestamp;
 use recipes::{advice, models::HubCache};
-use store::Accounts;
-use tokio::sync::{broadcast::error::RecvError, watch};
+use store::{Accounts, Audit};
+use tokio::sync::{Semaphore, broadcast::error::RecvError, watch};
 
-use crate::{Options, datasets::Datasets, studio_api};
+use crate::{Options, attempts::Attempts, audit::AuditLog, datasets::Datasets, error::Result, studio_api};
 
 /// What every handler can reach.
 pub struct App {
     pub engine: Handle,
     pub accounts: Arc<Accounts>,
+    pub audit: AuditLog,
+    pub attempts: Attempts,
     pub options: Options,
     pub datasets: Arc<Datasets>,
     pub hub_cache: HubCache,
@@ -24,7 +26,12 @@ pub struct App {
     /// Turns true when the server is to end; live streams end then.
     pub closing: watch::Receiver<bool>,
     /// Passwords are hashed one at a time, because each hash takes 19 MiB.
-    pub hashing: tokio::sync::Semaphore,
+    pub hashing: Semaphore,
+    /// Requests that are being answered, live streams and uploads aside.
+    pub answering: Semaphore,
+    pub uploading: Semaphore,
+    /// Archives that are being sent; each keeps a thread.
+    pub downloading: Arc<Semaphore>,
     /// Held while documentation is fetched.
     pub fetching_docs: tokio::sync::Mutex<()>,
     /// Held while the doctor looks.
@@ -45,6 +52,7 @@ impl App {
     pub fn new(
         engine: Handle,
         accounts: Accounts,
+        audit: Audit,
         options: Options,
         openapi: Bytes,
         closing: watch::Receiver<bool>,
@@ -53,12 +61,17 @@ impl App {
         App {
             engine,
             accounts: Arc::new(accounts),
+            audit: AuditLog::start(audit),
+            attempts: Attempts::default(),
             options,
             datasets,
             hub_cache: HubCache::from_env(),
             openapi,
             closing,
-            hashing: tokio::sync::Semaphore::new(1),
+            hashing: Semaphore::new(1),
+            answering: Semaphore::new(ANSWERING),
+            uploading: Semaphore::new(UPLOADING),
+            downloading: Arc::new(Semaphore::new(DOWNLOADING)),
             fetching_docs: tokio::sync::Mutex::new(()),
             doctor: tokio::sync::Mutex::new(()),
             task_list: Default::default(),
@@ -104,11 +117,22 @@ impl App {
         }
     }
 
+    /// Tells the engine what each account may have. May block.
+    pub fn allowances_changed(&self) -> Result<()> {
+        self.engine.set_allowances(self.accounts.allowances()?);
+        Ok(())
+    }
+
     /// Resolves when the server is to end.
     pub async fn closed(mut closing: watch::Receiver<bool>) {
         let _ = closing.wait_for(|closing| *closing).await;
     }
 }
+
+/// At a time.
+const ANSWERING: usize = 1024;
+const UPLOADING: usize = 16;
+const DOWNLOADING: usize = 6;
 
 /// How long a submission waits for the first readings.
 const DETECTION: Duration = Duration::from_secs(5);

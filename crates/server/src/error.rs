@@ -1,4 +1,4 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use api_types::ErrorBody;
 use axum::{
@@ -17,13 +17,19 @@ pub struct ApiError {
     /// The same in Chinese, with what to do about it.
     pub zh: Option<String>,
     pub next_step: Option<Cow<'static, str>>,
+    /// When it is worth trying again.
+    pub retry_after: Option<Duration>,
 }
+
+/// Goes with the response of an error, for the audit log.
+#[derive(Debug, Clone)]
+pub struct ErrorCode(pub Cow<'static, str>);
 
 pub type Result<T> = std::result::Result<T, ApiError>;
 
 impl ApiError {
     pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> ApiError {
-        ApiError { status, code: code.into(), detail: detail.into(), zh: None, next_step: None }
+        ApiError { status, code: code.into(), detail: detail.into(), zh: None, next_step: None, retry_after: None }
     }
 
     pub fn bad_request(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> ApiError {
@@ -60,7 +66,9 @@ impl ApiError {
     }
 
     pub fn unauthorized(detail: impl Into<String>) -> ApiError {
-        ApiError::new(StatusCode::UNAUTHORIZED, "sign-in", detail).next("Sign in at /api/auth/login")
+        ApiError::new(StatusCode::UNAUTHORIZED, "sign-in", detail)
+            .zh("需要登录：请在页面上登录，或在请求中带上令牌")
+            .next("Sign in on the page or at /api/auth/login, or send a token as `Authorization: Bearer …`")
     }
 
     /// Something here is broken; the sentence goes into the log as well.
@@ -80,6 +88,11 @@ impl ApiError {
         self
     }
 
+    pub fn retry_after(mut self, wait: Duration) -> ApiError {
+        self.retry_after = Some(wait);
+        self
+    }
+
     /// As the first generation says it: `detail` is Chinese where there is a Chinese sentence.
     pub fn in_chinese(mut self) -> ApiError {
         self.detail = self.zh.take().unwrap_or(self.detail);
@@ -90,6 +103,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status;
+        let code = ErrorCode(self.code.clone());
         let body = ErrorBody {
             detail: self.detail,
             zh: self.zh,
@@ -97,6 +111,11 @@ impl IntoResponse for ApiError {
             next_step: self.next_step.map(Cow::into_owned),
         };
         let mut response = (status, Json(body)).into_response();
+        response.extensions_mut().insert(code);
+        if let Some(wait) = self.retry_after {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

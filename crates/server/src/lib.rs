@@ -6,9 +6,13 @@
 // What utoipa makes of `params(…)` trips it.
 #![allow(unused_qualifications)]
 
+mod access;
 mod app;
+mod attempts;
+mod audit;
 mod auth;
 mod catalogue;
+mod connections;
 mod datasets;
 mod devices;
 mod download;
@@ -17,6 +21,8 @@ mod extract;
 mod guard;
 mod needs;
 mod page;
+mod passwords;
+pub mod people;
 mod sse;
 mod studio_api;
 mod submit;
@@ -33,25 +39,29 @@ use axum::{
     middleware,
     response::{IntoResponse, Response},
     routing::get,
-    serve::ListenerExt,
 };
 use futures_util::future;
 use jiff::Timestamp;
-use tokio::{net::TcpListener, sync::watch};
+use store::Audit;
+use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 
 use app::{App, Shared};
-use error::ApiError;
 
-pub use v1::check_view;
+pub use auth::{hex, new_secret, secret_hash};
+pub use connections::{Listener, Tls};
+pub use error::ApiError;
+pub use v1::{audit_entry, check_view};
 
 /// How the server behaves.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Ask for a session on every `/api` route. Off: whoever reaches the studio is its owner.
+    /// Ask for a session or token on every `/api` route. Off: whoever reaches the studio is its owner.
     pub authentication: bool,
+    /// Members may submit commands, which do whatever the studio's own user can, and use files of the machine.
+    pub trust_members: bool,
     /// Origins of other pages that may use the API, such as `http://localhost:5173`.
     pub allowed_origins: Vec<String>,
     /// `host:port` values besides localhost that the Host header may have.
@@ -68,6 +78,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             authentication: false,
+            trust_members: false,
             allowed_origins: Vec::new(),
             hosts: Vec::new(),
             upload_limit: 2 << 30,
@@ -82,21 +93,18 @@ pub async fn serve(
     engine: engine::Handle,
     accounts: store::Accounts,
     options: Options,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let (close, closing) = watch::channel(false);
-    let app = Arc::new(App::new(engine, accounts, options, openapi_json(), closing.clone()));
+    let audit = Audit::open(&engine.home().audit()).map_err(io::Error::other)?;
+    let app = Arc::new(App::new(engine, accounts, audit, options, openapi_json(), closing.clone()));
     app.datasets.prepare()?;
-    let addresses: Vec<SocketAddr> = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
+    let addresses = listeners.iter().map(|listener| listener.socket.local_addr());
+    let addresses: Vec<SocketAddr> = addresses.collect::<io::Result<_>>()?;
     let router = router(app, &addresses);
 
-    let servers = listeners.into_iter().map(|listener| {
-        // Answers are small and written at once; waiting to fill packets only delays them.
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let closed = App::closed(closing.clone());
-        axum::serve(listener, router.clone()).with_graceful_shutdown(closed).into_future()
-    });
+    let servers = listeners.into_iter().map(|listener| connections::serve(listener, router.clone(), closing.clone()));
     tokio::spawn(async move {
         shutdown.await;
         let _ = close.send(true);

@@ -181,8 +181,7 @@ impl Accounts {
 
     pub fn by_name(&self, username: &str) -> Result<Option<Account>> {
         let connection = self.lock();
-        let mut statement =
-            connection.prepare_cached(&format!("SELECT {ACCOUNT} FROM account WHERE username = ?"))?;
+        let mut statement = connection.prepare_cached(&format!("SELECT {ACCOUNT} FROM account WHERE username = ?"))?;
         let mut found = statement.query(params![username])?;
         found.next()?.map(account).transpose()
     }
@@ -221,10 +220,12 @@ impl Accounts {
     /// Whose session or token this is, if it is still good. Renews the one, marks the other as used.
     pub fn open_secret(&self, sha256: &[u8; 32], now: Timestamp) -> Result<Option<Opened>> {
         let connection = self.lock();
-        let sql = format!("SELECT {ACCOUNT}, expires_at FROM session JOIN account ON account.id = account WHERE secret_sha256 = ?");
+        let sql = format!(
+            "SELECT {ACCOUNT}, expires_at FROM session JOIN account ON account.id = account WHERE secret_sha256 = ?"
+        );
         let session = connection
             .prepare_cached(&sql)?
-            .query_and_then(params![sha256], |row| Ok::<_, StoreError>((account(row)?, row.get(6)?)))?
+            .query_and_then(params![sha256], |row| Ok::<_, StoreError>((account(row)?, row.get::<_, Option<i64>>(6)?)))?
             .next()
             .transpose()?;
         if let Some((account, expires_at)) = session {
@@ -242,7 +243,9 @@ impl Accounts {
             return Ok(Some(Opened { account, by: By::Session }));
         }
 
-        let sql = format!("SELECT {ACCOUNT}, {TOKEN} FROM token JOIN account ON account.id = account WHERE secret_sha256 = ?");
+        let sql = format!(
+            "SELECT {ACCOUNT}, {TOKEN} FROM token JOIN account ON account.id = account WHERE secret_sha256 = ?"
+        );
         let token = connection
             .prepare_cached(&sql)?
             .query_and_then(params![sha256], |row| Ok::<_, StoreError>((account(row)?, token(row, 6)?)))?
@@ -334,7 +337,8 @@ impl Accounts {
     }
 
     pub fn set_upload_owner(&self, filename: &str, owner: &str) -> Result<()> {
-        self.lock().execute("INSERT OR REPLACE INTO upload (filename, owner) VALUES (?, ?)", params![filename, owner])?;
+        self.lock()
+            .execute("INSERT OR REPLACE INTO upload (filename, owner) VALUES (?, ?)", params![filename, owner])?;
         Ok(())
     }
 

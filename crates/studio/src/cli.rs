@@ -7,8 +7,8 @@ use domain::{Home, Language};
 
 use crate::{
     commands::{
-        attempt, completions, dataset, demo, estimate, generate, gpu, model, queue, simulate, studio, task, train,
-        trainer,
+        attempt, audit, completions, dataset, demo, estimate, generate, gpu, model, queue, simulate, studio, task,
+        token, train, trainer, user,
     },
     error::{CliError, Result},
     help,
@@ -64,6 +64,15 @@ pub enum Command {
     Generate(generate::Generate),
     /// See it all at work in a minute: three fine-tunes of a tiny model
     Demo(demo::Demo),
+    /// Say who may use the studio, and how much of it
+    #[command(subcommand)]
+    User(user::User),
+    /// Make, list and revoke tokens for scripts and other machines
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Look at who did what
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// List the trainers, and install or delete what one needs
     #[command(subcommand)]
     Trainer(trainer::Trainer),

@@ -75,6 +75,18 @@ impl fmt::Display for CliError {
     }
 }
 
+/// What the server's own rules refuse, also where no server runs.
+impl From<server::ApiError> for CliError {
+    fn from(error: server::ApiError) -> CliError {
+        // The Chinese sentence says the next step too.
+        let (sentence, next_step) = match text(error.zh, None) {
+            Some(zh) => (zh, None),
+            None => (error.detail, error.next_step.map(Into::into)),
+        };
+        CliError { next_step, ..CliError::new(&error.code, sentence) }
+    }
+}
+
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> CliError {
         let code = error.code().to_owned();
@@ -93,6 +105,14 @@ impl From<ClientError> for CliError {
                     format!("check owner and mode of {path} (it must be 600), then: sage studio restart"),
                 );
                 new(sentence, &step)
+            }
+            ClientError::Address { url, .. } => {
+                let sentence = text(format!("SAGE_URL 的值 {url:?} 不可用：{error}"), error.to_string());
+                let step = text(
+                    "请写成 https://主机:端口；http:// 只能用于本机（可通过 SSH 隧道）",
+                    "write https://HOST:PORT; http:// is for this machine only, such as an SSH tunnel's end",
+                );
+                new(sentence, step)
             }
             ClientError::Endpoint { path, source } => CliError::file(path, source),
             ClientError::Unreachable { address, message } => {

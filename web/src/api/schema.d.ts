@@ -86,7 +86,7 @@ export interface paths {
         put?: never;
         /**
          * Make an account
-         * @description Where authentication is on, only somebody who is signed in can: make the first one before switching it on.
+         * @description The first one is the owner's. Where authentication is on, only owners can: make the first before switching it on.
          */
         post: operations["auth_register"];
         delete?: never;
@@ -323,6 +323,65 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/accounts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All accounts, by name */
+        get: operations["list_accounts"];
+        put?: never;
+        /** Make an account */
+        post: operations["add_account"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/accounts/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove an account with its sessions and tokens
+         * @description Its tasks and data sets stay; owners can see to them.
+         */
+        delete: operations["remove_account"];
+        options?: never;
+        head?: never;
+        /** Change role, password or quota of an account */
+        patch: operations["change_account"];
+        trace?: never;
+    };
+    "/api/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who did what, newest first
+         * @description Each entry's hash covers the one before it: `sage audit verify` on the machine computes them all again.
+         */
+        get: operations["list_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/datasets": {
         parameters: {
             query?: never;
@@ -447,6 +506,43 @@ export interface paths {
          */
         get: operations["gpu_doctor"];
         put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who is asking */
+        get: operations["get_me"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Change one's password
+         * @description Ends all sessions of the account, this one as well.
+         */
+        put: operations["change_my_password"];
         post?: never;
         delete?: never;
         options?: never;
@@ -729,6 +825,44 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Tokens, oldest first */
+        get: operations["list_tokens"];
+        put?: never;
+        /**
+         * Make a token
+         * @description The secret is in this answer and nowhere else. A token cannot do more than whoever makes it.
+         */
+        post: operations["create_token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tokens/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Revoke a token */
+        delete: operations["revoke_token"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health": {
         parameters: {
             query?: never;
@@ -750,6 +884,33 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description What to change; what is left out stays */
+        AccountPatch: {
+            /**
+             * @description Ends the account's sessions.
+             * @default null
+             */
+            password: string | null;
+            /** @default null */
+            quota: components["schemas"]["Quota"] | null;
+            /** @default null */
+            role: string | null;
+        };
+        /** @description Somebody who can sign in */
+        AccountView: {
+            created_at: string;
+            /** @description Whether there is a password to sign in with. */
+            has_password: boolean;
+            name: string;
+            quota: components["schemas"]["Quota"];
+            /** @description `owner`: everything; `member`: tasks and data sets of their own; `viewer`: looks on. */
+            role: string;
+            /**
+             * Format: int32
+             * @description How many tokens it has.
+             */
+            tokens: number;
+        };
         /** @description A configuration near the one that was asked for that fits. */
         AlternativeView: {
             changes_en: string;
@@ -768,6 +929,33 @@ export interface components {
             number: number;
             /** Format: int32 */
             pid?: number | null;
+        };
+        AuditEntry: {
+            /** @description Such as `sign-in`, `task.submit`, `account.change`. */
+            action: string;
+            /** @description IP address; `local`: the command line beside the studio's files. */
+            address: string;
+            at: string;
+            detail?: string | null;
+            /** @description SHA-256 of this entry and the hash before it, in hex. */
+            hash: string;
+            /** @description `ok`, or the code of the error. */
+            outcome: string;
+            /** Format: int64 */
+            seq: number;
+            /** @description What it was done to. */
+            target?: string | null;
+            /** @description Name of the account; `-`: nobody was signed in. */
+            who: string;
+        };
+        /** @description What people did, newest first */
+        AuditPage: {
+            entries: components["schemas"]["AuditEntry"][];
+            /**
+             * Format: int64
+             * @description `before` of the next page; `null` on the last.
+             */
+            next_before?: number | null;
         };
         BaseModel: {
             description: string;
@@ -888,6 +1076,11 @@ export interface components {
         CreatedTask: components["schemas"]["TaskView"] & {
             /** @description The nearest configurations that fit this machine, the least change first; empty where the task itself fits. */
             alternatives: components["schemas"]["AlternativeView"][];
+        };
+        /** @description A new token; the secret is shown this once and kept nowhere */
+        CreatedToken: components["schemas"]["TokenView"] & {
+            /** @description Sent as `Authorization: Bearer …`. */
+            secret: string;
         };
         Credentials: {
             password: string;
@@ -1291,6 +1484,17 @@ export interface components {
         };
         /** @description Names of projections such as `q_proj`, or a word for a usual set of them. */
         LoraTargets: string | string[];
+        /** @description Who is asking, and what they can do */
+        Me: {
+            /** @description What this session or token can do: `read`, `submit` or `admin`. */
+            access: string;
+            /** @description Whether the studio asks for a sign-in at all. */
+            authentication: boolean;
+            name: string;
+            quota: components["schemas"]["Quota"];
+            /** @description `owner`, `member` or `viewer`; `owner` wherever the studio asks nobody for a sign-in. */
+            role: string;
+        };
         /** @description Bytes. */
         MemoryView: {
             /** Format: int64 */
@@ -1368,6 +1572,33 @@ export interface components {
             task_id?: string | null;
             /** @description `base` or `finetuned`. */
             type: string;
+        };
+        NewAccount: {
+            /** @description 1 to 64 characters. */
+            name: string;
+            /** @description At least 8 characters. Left out: the account can only use tokens. */
+            password?: string | null;
+            quota?: components["schemas"]["Quota"] | null;
+            /** @description `owner`, `member` (the default) or `viewer`. */
+            role?: string | null;
+        };
+        NewToken: {
+            /** @description Whose it is; only owners make tokens for others. */
+            account?: string | null;
+            /**
+             * Format: int32
+             * @description 1 to 3650. Left out: it does not expire.
+             */
+            expires_in_days?: number | null;
+            /** @description What it is for; 1 to 64 characters. */
+            name: string;
+            /** @description `read`, `submit` or `admin`, at most what whoever asks can do. */
+            scope: string;
+        };
+        PasswordChange: {
+            current: string;
+            /** @description At least 8 characters. */
+            new: string;
         };
         /** @description Body of `POST /api/v1/datasets/paste`. */
         PasteDataset: {
@@ -1488,6 +1719,45 @@ export interface components {
             total: number;
             /** @description In the order in which they get their chance, at most the first 500. */
             waiting: components["schemas"]["WaitingTask"][];
+        };
+        /** @description What one user may have of the machine; `null`: as much as there is */
+        Quota: {
+            /**
+             * Format: int64
+             * @description Bytes of data sets and task folders.
+             * @default null
+             */
+            disk_bytes: number | null;
+            /**
+             * Format: double
+             * @description GPU-hours of the last 24 hours.
+             * @default null
+             */
+            gpu_hours_per_day: number | null;
+            /**
+             * Format: int32
+             * @description GPUs in use at once.
+             * @default null
+             */
+            gpus: number | null;
+            /**
+             * Format: int32
+             * @description Tasks that wait at once, held ones included.
+             * @default null
+             */
+            queued: number | null;
+            /**
+             * Format: int32
+             * @description Tasks that run at once.
+             * @default null
+             */
+            running: number | null;
+            /**
+             * Format: double
+             * @description Share of the GPU time among users who want more than there is, relative to the others' weights; above 0.
+             * @default 1
+             */
+            weight: number;
         };
         /** @description One model with one method on one GPU, or on all together. */
         Recommendation: {
@@ -1673,6 +1943,20 @@ export interface components {
             /** @description `bearer`. */
             token_type: string;
         };
+        /** @description A secret for scripts, without the secret */
+        TokenView: {
+            account: string;
+            created_at: string;
+            /** @description `null`: never. */
+            expires_at?: string | null;
+            /** Format: int64 */
+            id: number;
+            /** @description To the minute. */
+            last_used_at?: string | null;
+            name: string;
+            /** @description `read`: look on; `submit`: also submit, upload and manage one's own; `admin`: all that the account may. */
+            scope: string;
+        };
         /** @description The trainer that will run it, and why this one. */
         TrainerChoice: {
             en: string;
@@ -1832,6 +2116,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
+            /** @description Too many wrong passwords of late; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
         };
     };
     auth_logout: {
@@ -1911,6 +2204,14 @@ export interface operations {
                 };
             };
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2516,6 +2817,291 @@ export interface operations {
             };
         };
     };
+    list_accounts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountView"][];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    add_account: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewAccount"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountView"];
+                };
+            };
+            /** @description The name is taken or the password too short */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    remove_account: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description One's own account */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    change_account: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AccountPatch"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountView"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description One's own role */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_audit: {
+        parameters: {
+            query?: {
+                /** @description Only what this account did. */
+                who?: string;
+                /** @description Only this action, such as `task.submit`, or all of a kind: `task`. */
+                action?: string;
+                /** @description 1 to 1000. */
+                limit?: number;
+                /** @description Only entries older than this one: `next_before` of the page before. */
+                before?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditPage"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     list_datasets: {
         parameters: {
             query?: never;
@@ -2858,6 +3444,104 @@ export interface operations {
                 };
             };
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_me: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    change_my_password: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PasswordChange"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The current password is wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description A token cannot change the password */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3547,6 +4231,167 @@ export interface operations {
             };
             /** @description It is not held */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_tokens: {
+        parameters: {
+            query?: {
+                /** @description Everybody's instead of one's own; only for owners. */
+                all?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenView"][];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    create_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewToken"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedToken"];
+                };
+            };
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Too many tokens */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    revoke_token: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,6 +1,8 @@
+use std::time::{Duration, Instant};
+
 use api_types::ErrorBody;
 use axum::{
-    Form, Json,
+    Extension, Form, Json,
     extract::{State, rejection::FormRejection},
     http::{HeaderMap, HeaderName, StatusCode, header},
     response::IntoResponse,
@@ -12,15 +14,14 @@ use utoipa::ToSchema;
 use super::tasks::Done;
 use crate::{
     app::Shared,
-    auth::{self, COOKIE, GUEST},
-    error::{ApiError, Result},
-    extract,
+    audit::About,
+    auth::{self, COOKIE},
+    connections::Peer,
+    error::{ApiError, Result, blocking},
+    extract, passwords, people,
 };
 
-/// Characters that a password needs at least.
-const PASSWORD_LENGTH: usize = 6;
-/// Characters that a password may have, which bounds the work of hashing it.
-const LONGEST_PASSWORD: usize = 1024;
+/// Characters of a name that are worth looking up.
 const LONGEST_NAME: usize = 64;
 
 /// A session
@@ -57,7 +58,7 @@ pub struct Credentials {
     password: String,
 }
 
-type SignedIn = ([(HeaderName, String); 2], Json<Token>);
+type SignedIn = ([(HeaderName, String); 2], Extension<About>, Json<Token>);
 
 /// Sign in without a name
 ///
@@ -66,13 +67,13 @@ type SignedIn = ([(HeaderName, String); 2], Json<Token>);
     (status = 200, body = Token),
     (status = 403, body = ErrorBody),
 ))]
-pub async fn guest(State(app): State<Shared>) -> Result<SignedIn> {
+pub async fn guest(State(app): State<Shared>, peer: Peer) -> Result<SignedIn> {
     if app.options.authentication {
         return Err(ApiError::new(StatusCode::FORBIDDEN, "no-guests", "已启用身份验证，不允许访客登录")
             .next("Sign in at /api/auth/login"));
     }
     let guest = auth::guest(&app).await?;
-    sign_in(&app, &guest).await
+    sign_in(&app, &guest, peer).await
 }
 
 /// Sign in
@@ -82,51 +83,52 @@ pub async fn guest(State(app): State<Shared>) -> Result<SignedIn> {
         (status = 200, body = Token),
         (status = 401, body = ErrorBody),
         (status = 422, body = ErrorBody),
+        (status = 429, description = "Too many wrong passwords of late; Retry-After says when to try again", body = ErrorBody),
     )
 )]
 pub async fn login(
     State(app): State<Shared>,
+    peer: Peer,
     form: std::result::Result<Form<Credentials>, FormRejection>,
-) -> Result<SignedIn> {
-    let Form(Credentials { username, password }) = form.map_err(|error| ApiError::invalid(error.body_text()))?;
-    let wrong = || ApiError::unauthorized("用户名或密码错误");
-    if username.chars().count() > LONGEST_NAME || password.chars().count() > LONGEST_PASSWORD {
-        return Err(wrong());
-    }
-    let account = auth::check_password(&app, username, password).await?.ok_or_else(wrong)?;
-    sign_in(&app, &account).await
+) -> std::result::Result<SignedIn, (Extension<About>, ApiError)> {
+    let form = form.map_err(|error| (Extension(About::default()), ApiError::invalid(error.body_text())))?;
+    let Form(Credentials { username, password }) = form;
+    let about = About { who: Some(username.chars().take(64).collect()), ..About::default() };
+    let signed_in = async {
+        if username.chars().count() > LONGEST_NAME {
+            return Err(wrong());
+        }
+        let account = check_password(&app, peer, username, password).await?;
+        sign_in(&app, &account, peer).await
+    };
+    signed_in.await.map_err(|error| match &*error.code {
+        // Who is held up makes no more entries.
+        "too-many-attempts" => (Extension(About::default()), error),
+        _ => (Extension(about), error),
+    })
 }
 
 /// Make an account
 ///
-/// Where authentication is on, only somebody who is signed in can: make the first one before switching it on.
+/// The first one is the owner's. Where authentication is on, only owners can: make the first before switching it on.
 #[utoipa::path(post, path = "/api/auth/register", operation_id = "auth_register", tag = "first generation", request_body = Credentials, responses(
     (status = 200, body = Person),
     (status = 400, description = "The name is taken or the password too short", body = ErrorBody),
     (status = 401, body = ErrorBody),
+    (status = 403, body = ErrorBody),
     (status = 415, body = ErrorBody),
     (status = 422, body = ErrorBody),
 ))]
 pub async fn register(
     State(app): State<Shared>,
     extract::Json(Credentials { username, password }): extract::Json<Credentials>,
-) -> Result<Json<Person>> {
-    let username = username.trim().to_owned();
-    if username.is_empty() || username.chars().count() > LONGEST_NAME || username.chars().any(char::is_control) {
-        return Err(ApiError::bad_request("bad-name", format!("用户名需要 1 到 {LONGEST_NAME} 个字符")));
-    }
-    if username == GUEST {
-        return Err(ApiError::bad_request("name-taken", "用户名已存在").next("Choose another name"));
-    }
-    let length = password.chars().count();
-    if length < PASSWORD_LENGTH {
-        return Err(ApiError::bad_request("short-password", format!("密码至少需要 {PASSWORD_LENGTH} 个字符")));
-    }
-    if length > LONGEST_PASSWORD {
-        return Err(ApiError::bad_request("long-password", format!("密码最多 {LONGEST_PASSWORD} 个字符")));
-    }
-    let account = auth::register(&app, username, password).await?;
-    Ok(Json(account.into()))
+) -> Result<(Extension<About>, Json<Person>)> {
+    let _turn = app.hashing.acquire().await.expect("never closed");
+    let accounts = app.accounts.clone();
+    let account = blocking(move || people::register(&accounts, &username, &password).map_err(ApiError::in_chinese));
+    let account = account.await?;
+    let about = About { detail: Some(account.role.as_str().into()), ..About::target(&account.username) };
+    Ok((Extension(about), Json(account.into())))
 }
 
 /// Who is signed in
@@ -135,23 +137,57 @@ pub async fn register(
     (status = 401, body = ErrorBody),
 ))]
 pub async fn me(State(app): State<Shared>, headers: HeaderMap) -> Result<Json<Person>> {
-    let account = auth::session(&app, &headers).await?;
-    account.map(|account| Json(account.into())).ok_or_else(|| ApiError::unauthorized("Not authenticated"))
+    let opened = auth::opened(&app, &headers).await?;
+    opened.map(|opened| Json(opened.account.into())).ok_or_else(|| ApiError::unauthorized("Not authenticated"))
 }
 
 /// Sign out
 #[utoipa::path(post, path = "/api/auth/logout", operation_id = "auth_logout", tag = "first generation", responses((status = 200, body = Done)))]
-pub async fn logout(State(app): State<Shared>, headers: HeaderMap) -> Result<impl IntoResponse> {
-    if let Some(token) = auth::token(&headers) {
-        auth::close_session(&app, token).await?;
+pub async fn logout(State(app): State<Shared>, peer: Peer, headers: HeaderMap) -> Result<impl IntoResponse> {
+    if let Some(secret) = auth::secret(&headers) {
+        auth::close_session(&app, secret).await?;
     }
-    let cookie = format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0");
-    Ok(([(header::SET_COOKIE, cookie)], Done::new("已退出登录".into())))
+    Ok(([(header::SET_COOKIE, cookie("", peer, Duration::ZERO))], Done::new("已退出登录".into())))
 }
 
-async fn sign_in(app: &Shared, account: &Account) -> Result<SignedIn> {
-    let token = auth::open_session(app, account.id).await?;
-    let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax");
+/// The account, if the password is right and not too many were wrong of late. Takes as long for a name that does not
+/// exist.
+pub async fn check_password(app: &Shared, peer: Peer, username: String, password: String) -> Result<Account> {
+    let address = peer.address.ip();
+    app.attempts.begin(&username, address, Instant::now()).map_err(|wait| {
+        let minutes = wait.as_secs().div_ceil(60);
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts", "too many wrong passwords of late")
+            .zh(format!("密码错误次数过多，请在 {minutes} 分钟后重试"))
+            .next(format!("Try again in {minutes} minutes"))
+            .retry_after(wait)
+    })?;
+    let _turn = app.hashing.acquire().await.expect("never closed");
+    let checking = app.clone();
+    let account = blocking(move || {
+        let account = checking.accounts.by_name(&username)?;
+        let hash = account.as_ref().and_then(|account| account.password_hash.as_deref());
+        let right = password.chars().count() <= passwords::LONGEST && passwords::verify(&password, hash);
+        Ok(account.filter(|_| right))
+    });
+    let account = account.await?.ok_or_else(wrong)?;
+    app.attempts.succeeded(&account.username, address);
+    Ok(account)
+}
+
+fn wrong() -> ApiError {
+    ApiError::unauthorized("用户名或密码错误").zh("用户名或密码错误")
+}
+
+async fn sign_in(app: &Shared, account: &Account, peer: Peer) -> Result<SignedIn> {
+    let secret = auth::open_session(app, account.id).await?;
+    let cookie = cookie(&secret, peer, store::SESSION.unsigned_abs());
     let headers = [(header::SET_COOKIE, cookie), (header::CACHE_CONTROL, "no-store".into())];
-    Ok((headers, Json(Token { access_token: token, token_type: "bearer" })))
+    let about = About { who: Some(account.username.clone()), ..About::default() };
+    Ok((headers, Extension(about), Json(Token { access_token: secret, token_type: "bearer" })))
+}
+
+/// Sent back to us alone, shown to no script, and with TLS never without.
+fn cookie(secret: &str, peer: Peer, life: Duration) -> String {
+    let secure = if peer.tls { "; Secure" } else { "" };
+    format!("{COOKIE}={secret}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{secure}", life.as_secs())
 }

@@ -1,7 +1,7 @@
 //! The API of the first generation, which its page and its users' scripts speak: shapes, status codes and sentences
 //! are theirs to the letter. New features go to `/api/v1`.
 
-mod accounts;
+pub mod accounts;
 mod backend;
 mod create;
 mod datasets;

@@ -1,5 +1,7 @@
 //! `/api/v1`: our own typed API. The types are in the crate `api-types`.
 
+mod accounts;
+mod audit;
 mod datasets;
 mod devices;
 mod estimate;
@@ -10,7 +12,9 @@ mod queue;
 pub mod recipe;
 mod studio;
 mod tasks;
+mod tokens;
 
+pub use audit::entry as audit_entry;
 pub use datasets::UploadForm;
 pub use devices::check_view;
 
@@ -20,6 +24,9 @@ use crate::app::Shared;
 
 pub fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
+        .merge(accounts::routes())
+        .merge(tokens::routes())
+        .routes(routes!(audit::list))
         .routes(routes!(studio::studio))
         .routes(routes!(tasks::list, tasks::submit))
         .routes(routes!(tasks::get, tasks::delete))

@@ -226,7 +226,7 @@ pub fn accounts() {
     let token = guest.json()["access_token"].as_str().unwrap().to_owned();
     assert_eq!(guest.json(), json!({"access_token": token, "token_type": "bearer"}));
     let cookie = guest.header("set-cookie").unwrap();
-    assert_eq!(cookie, format!("sage_session={token}; Path=/; HttpOnly; SameSite=Lax"));
+    assert_eq!(cookie, format!("sage_session={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000"));
     let bearer = format!("Bearer {token}");
     let me = |header: (&str, &str)| shape(&studio, &studio.request("GET", "/api/auth/me", &[header], b""));
     insta::assert_json_snapshot!("me_guest", me(("authorization", &bearer)));

@@ -61,7 +61,7 @@ impl Studio {
         let address = listener.local_addr().unwrap();
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         let (close, closed) = oneshot::channel::<()>();
-        let serving = server::serve(engine.clone(), accounts, options, vec![listener], async move {
+        let serving = server::serve(engine.clone(), accounts, options, vec![listener.into()], async move {
             let _ = closed.await;
         });
         let served = runtime.spawn(serving);

@@ -176,7 +176,18 @@ pub fn nothing_works_without_a_session_where_authentication_is_on() {
     let task = studio.request("POST", "/api/v1/tasks", &[json, with[0]], body).json();
     assert_eq!(task["owner"], "ana");
     let ben = br#"{"username": "ben", "password": "battery"}"#;
-    assert_eq!(studio.request("POST", "/api/auth/register", &[json, with[1]], ben).json()["username"], "ben");
+    let register = |headers: &[(&str, &str)]| {
+        let all = [&[json, with[1]], headers].concat();
+        studio.request("POST", "/api/auth/register", &all, ben)
+    };
+    // A cookie comes with whatever any page sends.
+    let refusal = register(&[]);
+    refused(&refusal, 403, "a cookie and nothing else");
+    assert_eq!(refusal.json()["code"], "x-sage");
+    assert_eq!(register(&[("x-sage", "1")]).json()["username"], "ben");
+    for ours in [("sec-fetch-site", "same-origin"), ("origin", &*format!("http://{}", studio.host()))] {
+        assert_eq!(register(&[ours]).json()["code"], "name-taken", "{ours:?}");
+    }
 
     assert_eq!(studio.request("POST", "/api/auth/logout", &[with[0]], b"").status, 200);
     refused(&studio.request("GET", "/api/v1/studio", &[with[0]], b""), 401, "after signing out");

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod attempt;
+pub mod audit;
 pub mod completions;
 pub mod dataset;
 pub mod demo;
@@ -9,12 +10,15 @@ pub mod generate;
 pub mod gpu;
 pub mod model;
 pub mod peft;
+pub mod people;
 pub mod queue;
 pub mod simulate;
 pub mod studio;
 pub mod task;
+pub mod token;
 pub mod train;
 pub mod trainer;
+pub mod user;
 
 use std::process::ExitCode;
 
@@ -41,6 +45,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Explain(command) => queue::explain(&home, command),
         Command::Generate(command) => generate::run(&home, command),
         Command::Demo(_) => unreachable!("it was run above"),
+        Command::User(command) => user::run(&home, command),
+        Command::Token(command) => token::run(&home, command),
+        Command::Audit(command) => audit::run(&home, command),
         Command::Trainer(command) => trainer::run(&home, command),
         Command::Train(command) => train::run(&home, command),
         Command::Peft(places) => peft::run(&home, places),

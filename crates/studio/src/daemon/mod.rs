@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use lock::Holder;
+pub use owner::{account as owner_account, name as owner_name};
 
 use crate::{
     config::{self, Config, ForeignUse},

@@ -1,27 +1,31 @@
-use std::{fs::File, io::Read};
-
+use domain::Allowance;
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
-use store::{Accounts, StoreError};
+use store::{Account, Accounts, Role, StoreError};
 
 use crate::error::{CliError, Result};
 
-/// Signs in the owner of the machine, whose command line reads the token from `studio.json`.
+/// Signs in the owner of the machine, whose command line reads the secret from `studio.json`.
 pub fn open_session(accounts: &Accounts) -> Result<String> {
-    let failed = |error: StoreError| CliError::new("studio-start-failed", error.to_string());
-    let name = std::env::var("USER").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "owner".into());
-    let now = Timestamp::now();
-    let account = match accounts.by_name(&name).map_err(failed)? {
-        Some(account) => account,
-        None => accounts.create(&name, None, now).map_err(failed)?,
-    };
-    let token = random_token().map_err(|error| CliError::file("/dev/urandom".as_ref(), &error))?;
-    accounts.open_session(account.id, &Sha256::digest(&token).into(), now).map_err(failed)?;
-    Ok(token)
+    let account = account(accounts)?;
+    let secret = server::new_secret()?;
+    accounts.open_machine_session(account.id, &server::secret_hash(&secret), Timestamp::now()).map_err(failed)?;
+    Ok(secret)
 }
 
-fn random_token() -> std::io::Result<String> {
-    let mut bytes = [0; 32];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+/// Whose tasks are those of this machine's command line; made when it is first needed, without a password.
+pub fn account(accounts: &Accounts) -> Result<Account> {
+    let name = name();
+    match accounts.by_name(&name).map_err(failed)? {
+        Some(account) => Ok(account),
+        None => accounts.create(&name, None, Role::Owner, &Allowance::default(), Timestamp::now()).map_err(failed),
+    }
+}
+
+fn failed(error: StoreError) -> CliError {
+    CliError::new("studio-start-failed", error.to_string())
+}
+
+/// What the owner of the machine is called here.
+pub fn name() -> String {
+    std::env::var("USER").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "owner".into())
 }
