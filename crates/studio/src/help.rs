@@ -89,6 +89,20 @@ const CHINESE: &[(&str, &str)] = &[
     // studio
     ("Start, stop and look after the studio", "启动、停止和查看 Studio"),
     ("Start the studio in the background", "在后台启动 Studio"),
+    ("Copy the database while the studio runs", "备份数据库，Studio 可以在运行"),
+    ("Put a backup in the place of the database", "用备份替换数据库"),
+    (
+        "Run the studio as a service of your systemd; restarting it leaves trainings alone",
+        "把 Studio 安装为您的 systemd 服务；重启服务不影响训练",
+    ),
+    ("Remove that service; trainings go on", "移除该服务，训练继续运行"),
+    (
+        "Where to; must not exist yet [default: a new file in backups/ of the home]",
+        "目标文件，不能已存在 [默认：主目录 backups/ 中的新文件]",
+    ),
+    ("List the backups in the home instead", "改为列出主目录中的备份"),
+    ("A file that `sage studio backup` has made", "由 `sage studio backup` 生成的文件"),
+    ("Print the unit instead of installing it", "只打印服务单元，不安装"),
     ("Stop the studio; trainings go on", "停止 Studio，训练继续运行"),
     ("Stop the studio and start it as it was; trainings go on", "按原来的选项重启 Studio，训练继续运行"),
     ("Say whether the studio runs, and where", "查看 Studio 是否在运行及其地址"),

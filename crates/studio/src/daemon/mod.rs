@@ -1,5 +1,6 @@
 //! The studio itself: one process that owns a home, serves its ports and runs its queue.
 
+pub mod database;
 mod listen;
 mod lock;
 mod log;
@@ -17,7 +18,7 @@ use domain::Home;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-pub use lock::Holder;
+pub use lock::{Holder, HomeLock};
 pub use owner::{account as owner_account, name as owner_name};
 
 use crate::{
@@ -45,11 +46,12 @@ pub fn run(
     ready: impl FnOnce(&str, Option<&str>) -> io::Result<()>,
 ) -> Result<()> {
     guard_address(home, ports.listen, config)?;
-    let mut lock = lock::HomeLock::take(home)?;
+    let mut lock = HomeLock::take(home)?;
     for folder in [home.models(), home.uploads(), home.tasks()] {
         fs::create_dir_all(&folder).map_err(|error| unwritable(home, &folder, &error))?;
     }
     log::start(&home.log()).map_err(|error| unwritable(home, &home.log(), &error))?;
+    database::recover(home)?;
     let gpu = config.gpu_options(home)?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -87,6 +89,7 @@ pub fn run(
         }
         // Whoever started us may be gone by now; the studio serves all the same.
         let _ = ready(&address, warning.as_deref());
+        database::look_after(home);
 
         let listeners = listeners.into_iter().map(server::Listener::from).collect();
         let served = server::serve(engine.clone(), accounts, server_options(config), listeners, end.wait()).await;

@@ -1,7 +1,9 @@
 //! `sage studio`: the studio's own life.
 
+mod backup;
 mod logs;
 mod open;
+mod service;
 mod start;
 mod status;
 mod stop;
@@ -30,6 +32,14 @@ pub enum Studio {
     Open,
     /// Print the studio's own log
     Logs(logs::Logs),
+    /// Copy the database while the studio runs
+    Backup(backup::Backup),
+    /// Put a backup in the place of the database
+    Restore(backup::Restore),
+    /// Run the studio as a service of your systemd; restarting it leaves trainings alone
+    InstallService(service::InstallService),
+    /// Remove that service; trainings go on
+    UninstallService,
 }
 
 pub fn run(home: &Home, command: Studio) -> Result<ExitCode> {
@@ -40,6 +50,10 @@ pub fn run(home: &Home, command: Studio) -> Result<ExitCode> {
         Studio::Status(command) => return status::run(home, &command),
         Studio::Open => open::run(home)?,
         Studio::Logs(command) => logs::run(home, &command)?,
+        Studio::Backup(command) => backup::backup(home, &command)?,
+        Studio::Restore(command) => backup::restore(home, &command)?,
+        Studio::InstallService(command) => service::install(home, &command)?,
+        Studio::UninstallService => service::uninstall()?,
     }
     Ok(ExitCode::SUCCESS)
 }

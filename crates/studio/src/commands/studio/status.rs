@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::{
     commands::task::status_word,
+    daemon::database::describe,
     error::{NOT_RUNNING, Result},
     output::{self, local_time},
     text::text,
@@ -24,13 +25,15 @@ pub fn run(home: &Home, command: &Status) -> Result<ExitCode> {
         Ok(client) => client,
         Err(ClientError::NotRunning { .. }) => {
             if command.json {
-                output::json(&json!({ "running": false, "home": home.root() }))?;
+                let recoveries = store::recoveries(&home.database());
+                output::json(&json!({ "running": false, "home": home.root(), "recoveries": recoveries }))?;
             } else {
                 let root = home.root().display();
                 output::print(&text(
                     format!("{root} 上没有运行中的 Studio\n"),
                     format!("no studio is running on {root}\n"),
                 ))?;
+                tell_recoveries(home)?;
             }
             return Ok(ExitCode::from(NOT_RUNNING));
         }
@@ -44,6 +47,7 @@ pub fn run(home: &Home, command: &Status) -> Result<ExitCode> {
             "address": client.address(),
             "studio": studio,
             "counts": page.counts,
+            "recoveries": store::recoveries(&home.database()),
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -66,5 +70,12 @@ pub fn run(home: &Home, command: &Status) -> Result<ExitCode> {
             studio.home
         ),
     ))?;
+    tell_recoveries(home)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn tell_recoveries(home: &Home) -> Result<()> {
+    store::recoveries(&home.database())
+        .iter()
+        .try_for_each(|recovery| output::print(&format!("{}\n", describe(recovery))))
 }

@@ -1,0 +1,98 @@
+//! The database before the studio uses it, and its backups while it does.
+
+use std::{thread, time::Duration};
+
+use domain::Home;
+use jiff::{SignedDuration, Timestamp};
+use store::{Backups, Recovery, Why};
+
+use crate::{
+    error::{CliError, Result},
+    output::local_time,
+    text::text,
+};
+
+const CODE: &str = "database-damaged";
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+/// A backup that could not be made is tried again after this.
+const RETRY: Duration = Duration::from_secs(3600);
+
+/// Replaces a damaged database by its newest backup, and says so.
+pub fn recover(home: &Home) -> Result<()> {
+    let found = store::recover(&home.database(), Timestamp::now());
+    match found.map_err(|error| CliError::new("studio-start-failed", error.to_string()))? {
+        Some(recovery) => tracing::error!("{}", describe(&recovery)),
+        None => tracing::info!("the database shows no damage"),
+    }
+    Ok(())
+}
+
+/// One sentence for people, with where to look and what to do.
+pub fn describe(recovery: &Recovery) -> String {
+    let Recovery { at, damage, set_aside, restored } = recovery;
+    let (at, file) = (local_time(&at.to_string()), set_aside.display());
+    match restored {
+        Some(backup) => {
+            let of = local_time(&backup.at.to_string());
+            text(
+                format!(
+                    "[{CODE}] 数据库在 {at} 被发现损坏（{damage}），已由 {of} 的备份替代：此后的任务不在其中，其文件仍在。\
+                     损坏的文件是 {file}，删除它后本消息消失"
+                ),
+                format!(
+                    "[{CODE}] the database was found damaged at {at} ({damage}) and replaced by the backup of \
+                     {of}: tasks since then are not in it, their files are still there. The damaged file is {file}; \
+                     delete it to end this message"
+                ),
+            )
+        }
+        None => text(
+            format!(
+                "[{CODE}] 数据库在 {at} 被发现损坏（{damage}），没有完好的备份，已从空数据库开始；任务的文件仍在。\
+                 损坏的文件是 {file}，删除它后本消息消失"
+            ),
+            format!(
+                "[{CODE}] the database was found damaged at {at} ({damage}) and there was no good backup, so \
+                 the studio began with an empty one; the tasks' files are still there. The damaged file is {file}; \
+                 delete it to end this message"
+            ),
+        ),
+    }
+}
+
+/// Checks the whole database once and makes a backup a day, as long as this process lives.
+pub fn look_after(home: &Home) {
+    let database = home.database();
+    let work = move || {
+        match store::verify(&database) {
+            Ok(None) => {}
+            Ok(Some(damage)) => tracing::error!(
+                "[{CODE}] the database is damaged ({damage}); restart the studio to go on from the newest backup"
+            ),
+            Err(error) => tracing::warn!("the database could not be checked: {error}"),
+        }
+        let backups = Backups::of(&database);
+        loop {
+            let newest = backups.list().into_iter().find(|backup| backup.why == Why::Daily);
+            let age = newest.map_or(DAY, |backup| Timestamp::now().duration_since(backup.at));
+            let pause = match Duration::try_from(DAY.saturating_sub(age)) {
+                // A clock that was set back must not keep the next backup away for longer than a day.
+                Ok(left) if !left.is_zero() => left.min(DAY.unsigned_abs()),
+                _ => match backups.make(Why::Daily, Timestamp::now()) {
+                    Ok(backup) => {
+                        tracing::info!("backed the database up: {}", backup.path.display());
+                        continue;
+                    }
+                    Err(error) => {
+                        tracing::warn!("the database could not be backed up: {error}");
+                        RETRY
+                    }
+                },
+            };
+            thread::sleep(pause);
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("database".into()).spawn(work) {
+        tracing::warn!("no thread for backups: {error}");
+    }
+}
