@@ -8,6 +8,7 @@
 mod clock;
 mod detection;
 mod devices;
+pub mod disk;
 mod event;
 mod execute;
 mod handle;
