@@ -40,6 +40,7 @@ pub fn holders(
             ends_at: ends_at(&running.task, running.attempt.started_at, &progress, now),
             shares: Demand::of(&running.task).shares,
             loss: (running.task.recipe.resumes() && !stopping).then_some(RESUME),
+            stopping: running.preempted.is_some() || running.task.state.kind().is_final(),
         }
     };
     let mut holders: Vec<scheduler::Running> = running.iter().map(holder).collect();

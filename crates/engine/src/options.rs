@@ -21,6 +21,8 @@ pub struct Settings {
     pub queue_warning: u32,
     /// How long a cancelled training has to save a checkpoint before it is killed.
     pub grace: Duration,
+    /// After a failure that was not its own a task is tried again after this, then after six times as long, and so on.
+    pub retry_after: Duration,
     /// Bytes of a task's log kept on disk.
     pub log_cap: u64,
     pub policy: scheduler::Policy,
@@ -36,6 +38,7 @@ impl Default for Settings {
             default_time_limit: 6 * 3600,
             queue_warning: 5,
             grace: Duration::from_secs(30),
+            retry_after: Duration::from_secs(10),
             log_cap: 256 << 20,
             policy: scheduler::Policy::default(),
             start_hours: StartHours::default(),

@@ -102,6 +102,9 @@ pub struct Tasks {
     /// From the request to stop until the task is killed.
     #[serde(deserialize_with = "duration")]
     pub grace: Duration,
+    /// A task is tried again after this, when it failed through no fault of its own.
+    #[serde(deserialize_with = "duration")]
+    pub retry_after: Duration,
     /// Of a task's log on disk.
     pub log_cap_mb: u64,
 }
@@ -169,7 +172,7 @@ impl Default for Queue {
 
 impl Default for Tasks {
     fn default() -> Tasks {
-        Tasks { grace: Duration::from_secs(30), log_cap_mb: 256 }
+        Tasks { grace: Duration::from_secs(30), retry_after: Duration::from_secs(10), log_cap_mb: 256 }
     }
 }
 
@@ -311,7 +314,7 @@ mod tests {
         let config = Config::parse(
             "[server]\nport = 1\nsecond_port = 0\nlisten = \"0.0.0.0\"\nauthentication = true\ntrust_members = true\n\
              allowed_origins = [\"http://a\"]\nhosts = [\"box:1\"]\nupload_limit_gb = 0.5\n\
-             [queue]\ntime_limit = \"1h30m\"\nwarn_above = 9\npolicy = \"easy\"\npreempt_after = \"1m\"\nstart_hours = [\"sat-sun\"]\n[tasks]\ngrace = \"5s\"\nlog_cap_mb = 1\n\
+             [queue]\ntime_limit = \"1h30m\"\nwarn_above = 9\npolicy = \"easy\"\npreempt_after = \"1m\"\nstart_hours = [\"sat-sun\"]\n[tasks]\ngrace = \"5s\"\nretry_after = \"3s\"\nlog_cap_mb = 1\n\
              [gpus]\ntasks_per_gpu = 1\nforeign_use = \"exclusive\"\npacking_trial = \"9s\"\nsweep_deadline = \"4s\"\n\
              [[gpus.services]]\nname = \"chat\"\ncommand_contains = \"serve.py\"\n",
         )
@@ -327,7 +330,8 @@ mod tests {
                 start_hours: StartHours::parse(["sat-sun"]).unwrap(),
             }
         );
-        assert_eq!(config.tasks, Tasks { grace: Duration::from_secs(5), log_cap_mb: 1 });
+        let retry_after = Duration::from_secs(3);
+        assert_eq!(config.tasks, Tasks { grace: Duration::from_secs(5), retry_after, log_cap_mb: 1 });
         let services = vec![Service { name: "chat".into(), command_contains: "serve.py".into() }];
         let gpus = Gpus {
             tasks_per_gpu: 1,

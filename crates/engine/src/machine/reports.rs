@@ -1,12 +1,12 @@
 //! What happens to attempts and devices.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use domain::{
     Adjustment, DeviceId, Estimate, Failure, Grant, Language, Recipe, StateKind, Task, TaskId, TaskState, WaitCause,
     WaitReason, Warning,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use scheduler::{Preempt, PreemptReason};
 use store::{Change, Revision, TaskRecord, Ticket, Transition};
 
@@ -22,9 +22,7 @@ use crate::{
 
 /// A fine-tune is tried again so often after failures that were not its own.
 const RETRIES: u32 = 3;
-/// The first retry comes after this, the next after six times as long, and so on.
-const FIRST_RETRY: SignedDuration = SignedDuration::from_secs(10);
-const LONGEST_RETRY: SignedDuration = SignedDuration::from_mins(10);
+const LONGEST_RETRY: Duration = Duration::from_secs(600);
 
 impl Machine {
     pub fn hear(&mut self, report: Report, turn: &mut Turn) {
@@ -102,7 +100,7 @@ impl Machine {
     fn try_again(&mut self, id: TaskId, failure: Failure, turn: &mut Turn) {
         let running = self.running.get_mut(&id).expect("it was running");
         let terms = &mut running.task.terms;
-        let pause = FIRST_RETRY * 6i32.saturating_pow(terms.retried.min(3));
+        let pause = self.settings.retry_after * 6u32.pow(terms.retried.min(3));
         let at = Timestamp::now() + pause.min(LONGEST_RETRY);
         terms.retried += 1;
         terms.retry_after = Some(failure.code().to_owned());

@@ -1,6 +1,6 @@
 //! What people switch for the whole queue, and what time switches by itself.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use domain::{Allowance, DeviceState, Inventory, QueueMode, Switched, TaskId, WaitCause, Warning};
 use jiff::{SignedDuration, Timestamp};
@@ -26,10 +26,12 @@ impl Machine {
         }
         self.take_in_maintenance();
         self.outbox.view.set_control(self.control.clone());
+        // The page shows it at once, also where no task's place changes.
+        self.publish_queue_at = Some(Instant::now());
         turn.changes.push(Change::Control(Box::new(self.control.clone())));
     }
 
-    pub fn allow(&mut self, allowances: std::collections::BTreeMap<String, Allowance>) {
+    pub fn allow(&mut self, allowances: BTreeMap<String, Allowance>) {
         let quota = |allowance: &Allowance| Quota { running: allowance.running, gpus: allowance.gpus };
         self.quotas = allowances.iter().map(|(user, allowance)| (user.clone(), quota(allowance))).collect();
         self.allowances = allowances;

@@ -108,6 +108,7 @@ fn settings(config: &Config) -> engine::Settings {
         default_time_limit: config.queue.time_limit.as_secs(),
         queue_warning: config.queue.warn_above,
         grace: config.tasks.grace,
+        retry_after: config.tasks.retry_after,
         log_cap: config.tasks.log_cap_mb << 20,
         policy: engine::Policy {
             tasks_per_gpu: config.gpus.tasks_per_gpu,
