@@ -4,11 +4,12 @@ use domain::{DeviceId, DeviceState, Inventory, Language, MemoryHolder, TaskId, W
 use jiff::Timestamp;
 
 use crate::{
-    Policy, Queue, Waiting,
-    explain::{self, Waits},
+    Policy, Queue, Waiting, explain,
     ledger::{Account, Ledger},
-    order, place,
-    reserve::{self, Reservation},
+    order,
+    pass::Pass,
+    place,
+    reserve::Reservation,
 };
 
 /// Whether a task could have this device now.
@@ -80,23 +81,14 @@ pub fn by_device(
     task: TaskId,
     now: Timestamp,
 ) -> Vec<Verdict> {
-    let mut ledger = Ledger::new(policy, inventory, queue.running, now);
-    let mut waits = Waits::default();
-    let mut reservation = None;
+    let mut pass = Pass::new(policy, inventory, queue, now);
     let devices = inventory.devices.iter().filter(|reading| reading.is_usable()).count();
     for waiting in order::rank(policy, queue, devices, now) {
         if waiting.task == task {
-            let verdict = |(index, account)| verdict(&ledger, index, account, reservation.as_ref(), waiting);
-            return ledger.accounts.iter().enumerate().map(verdict).collect();
+            let verdict = |(index, account)| verdict(&pass.ledger, index, account, pass.reservation.as_ref(), waiting);
+            return pass.ledger.accounts.iter().enumerate().map(verdict).collect();
         }
-        if waiting.blocked.is_some() || waits.hold_up(policy, &ledger, waiting) {
-            continue;
-        }
-        if let Some(grant) = place::on_devices(&ledger, reservation.as_ref(), waiting) {
-            ledger.promise(waiting, &grant);
-        } else if waits.explain(&ledger, reservation.as_ref(), waiting) && policy.backfill {
-            reservation = reserve::for_first(&ledger, waiting);
-        }
+        pass.serve(waiting);
     }
     Vec::new()
 }
@@ -316,6 +308,7 @@ mod tests {
             ends_at: NOW.checked_add(SignedDuration::from_mins(minutes)).ok(),
             shares: true,
             loss: None,
+            stopping: false,
         }
     }
 

@@ -6,7 +6,7 @@ use domain::{DeviceKind, DeviceState, Reading, TaskId, WaitCause, WaitReason};
 use jiff::SignedDuration;
 
 use crate::{
-    Policy, Waiting,
+    Waiting,
     ledger::{Account, Ledger},
     place,
     reserve::Reservation,
@@ -35,23 +35,25 @@ pub struct Waits {
     behind: Option<Arc<WaitCause>>,
     /// Causes that hold for all tasks with this need, until something is promised.
     known: BTreeMap<Need, Arc<WaitCause>>,
-    /// The shortest task of each need that a reservation keeps from starting: as long or longer ones it keeps as well.
+    /// The shortest task of each need that a reservation keeps from starting: as long or longer ones it keeps as well. One
+    /// of unknown length is longer than all.
     reserved: BTreeMap<Need, (SignedDuration, Arc<WaitCause>)>,
     promises: usize,
 }
 
 impl Waits {
-    pub fn blocked(&mut self, waiting: &Waiting, cause: &WaitCause) {
-        self.waits.push((waiting.task, Arc::new(cause.clone())));
+    /// For another reason than the devices.
+    pub fn blocked(&mut self, waiting: &Waiting, cause: Arc<WaitCause>) {
+        self.waits.push((waiting.task, cause));
     }
 
     /// Has the task wait without a try where its turn has not come, or where an equal one failed a moment ago.
-    pub fn hold_up(&mut self, policy: &Policy, ledger: &Ledger<'_>, waiting: &Waiting) -> bool {
+    pub fn hold_up(&mut self, ledger: &Ledger<'_>, waiting: &Waiting) -> bool {
         if let Some(cause) = &self.behind {
             self.waits.push((waiting.task, cause.clone()));
             return true;
         }
-        if policy.one_at_a_time
+        if ledger.policy.one_at_a_time
             && let Some(running) = ledger.holders.first()
         {
             let cause = Arc::new(WaitCause::DevicesBusy { running: *running, busy: 1 });
@@ -66,7 +68,7 @@ impl Waits {
         if !waiting.refused.is_empty() {
             return false;
         }
-        let is_long = |(shortest, _): &&(SignedDuration, _)| policy.length(waiting) >= *shortest;
+        let is_long = |(shortest, _): &&(SignedDuration, _)| longest(waiting) >= *shortest;
         let reserved = || self.reserved.get(&need(waiting)).filter(is_long).map(|(_, cause)| cause);
         match self.known.get(&need(waiting)).or_else(reserved) {
             Some(cause) => {
@@ -85,7 +87,7 @@ impl Waits {
             let cause = Arc::new(kept.cause());
             self.waits.push((waiting.task, cause.clone()));
             if waiting.refused.is_empty() {
-                self.reserved.insert(need(waiting), (ledger.policy.length(waiting), cause));
+                self.reserved.insert(need(waiting), (longest(waiting), cause));
             }
             return false;
         }
@@ -107,6 +109,11 @@ impl Waits {
         is_first
     }
 
+    /// All that wait, if any, wait for something else, or for more than this machine has.
+    pub fn nobody_wants_a_device(&self) -> bool {
+        self.first.is_none() && self.behind.is_none()
+    }
+
     pub fn numbered(self) -> Vec<(TaskId, WaitReason)> {
         numbered(self.waits)
     }
@@ -116,8 +123,12 @@ fn need(waiting: &Waiting) -> Need {
     (waiting.demand.devices, waiting.demand.memory, waiting.demand.shares)
 }
 
+fn longest(waiting: &Waiting) -> SignedDuration {
+    waiting.expected.unwrap_or(SignedDuration::MAX)
+}
+
 /// This machine can never run it, so it holds up nobody.
-fn is_for_ever(cause: &WaitCause) -> bool {
+pub fn is_for_ever(cause: &WaitCause) -> bool {
     matches!(cause, WaitCause::TooLarge { .. } | WaitCause::TooManyDevices { .. })
 }
 

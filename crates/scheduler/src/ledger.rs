@@ -18,6 +18,8 @@ pub struct Ledger<'a> {
     pub accounts: Vec<Account<'a>>,
     /// All that hold something, on devices that are gone too, the one that has held it longest first.
     pub holders: Vec<TaskId>,
+    /// Those of them that are being stopped, by decisions of this plan too.
+    pub leaving: Vec<TaskId>,
 }
 
 /// One device.
@@ -39,33 +41,49 @@ pub struct Promise {
     pub task: TaskId,
     /// Bytes; `None`: the whole device.
     pub granted: Option<u64>,
-    used: u64,
-    pub shares: bool,
     /// `None`: unknown.
-    pub ends_at: Option<Timestamp>,
+    pub used: Option<u64>,
+    pub shares: bool,
+    /// Where it is unknown, a guess.
+    pub ends_at: Timestamp,
     /// It starts in this plan.
     pub is_new: bool,
+    /// It is being stopped.
+    pub is_leaving: bool,
 }
 
 impl<'a> Ledger<'a> {
     pub fn new(policy: &'a Policy, inventory: &'a Inventory, running: &[Running], now: Timestamp) -> Ledger<'a> {
-        let accounts = inventory.devices.iter().map(|reading| Account::new(reading, running)).collect();
+        let end = |running: &Running| {
+            // One that has outlived what unknown lengths count as is taken to need as long again.
+            let length = policy.unknown_length.max(now.duration_since(running.started_at) * 2);
+            running.ends_at.unwrap_or(running.started_at.checked_add(length).unwrap_or(Timestamp::MAX))
+        };
+        let accounts = inventory.devices.iter().map(|reading| Account::new(reading, running, end)).collect();
         let mut holders: Vec<TaskId> = running.iter().map(|running| running.task).collect();
         holders.sort_unstable();
-        Ledger { policy, now, accounts, holders }
+        let leaving = running.iter().filter(|running| running.stopping).map(|running| running.task).collect();
+        Ledger { policy, now, accounts, holders, leaving }
     }
 
     /// Books the grant of a task that starts in this plan; it uses nothing yet.
     pub fn promise(&mut self, waiting: &Waiting, grant: &Grant) {
-        let ends_at = Some(self.end_of(waiting));
+        let ends_at = self.end_of(waiting);
         self.holders.push(waiting.task);
         for granted in &grant.devices {
             let account = self.accounts.iter_mut().find(|account| account.reading.device.id == granted.device);
             if let Some(account) = account {
                 let (task, granted, shares) = (waiting.task, granted.bytes, waiting.demand.shares);
-                account.add(Promise { task, granted, used: 0, shares, ends_at, is_new: true });
+                account.add(Promise { task, granted, used: Some(0), shares, ends_at, is_new: true, is_leaving: false });
             }
         }
+    }
+
+    /// From here on the task counts as being stopped.
+    pub fn let_go(&mut self, task: TaskId) {
+        self.leaving.push(task);
+        let promises = self.accounts.iter_mut().flat_map(|account| &mut account.promises);
+        promises.filter(|promise| promise.task == task).for_each(|promise| promise.is_leaving = true);
     }
 
     /// When the task would end if it started now.
@@ -74,8 +92,15 @@ impl<'a> Ledger<'a> {
     }
 }
 
+impl Promise {
+    /// Bytes that it still has to take.
+    pub fn unused(&self) -> u64 {
+        self.granted.map_or(0, |granted| granted.saturating_sub(self.used.unwrap_or(0)))
+    }
+}
+
 impl<'a> Account<'a> {
-    fn new(reading: &'a Reading, running: &[Running]) -> Account<'a> {
+    fn new(reading: &'a Reading, running: &[Running], end: impl Fn(&Running) -> Timestamp) -> Account<'a> {
         let mut account = Account { reading, promises: Vec::new(), unused: 0, foreign: foreign(reading), freed: 0 };
         for running in running {
             for (granted, used) in running.grant.devices.iter().zip(&running.used) {
@@ -83,10 +108,11 @@ impl<'a> Account<'a> {
                     account.add(Promise {
                         task: running.task,
                         granted: granted.bytes,
-                        used: used.unwrap_or(0),
+                        used: *used,
                         shares: running.shares,
-                        ends_at: running.ends_at,
+                        ends_at: end(running),
                         is_new: false,
+                        is_leaving: running.stopping,
                     });
                 }
             }
@@ -95,7 +121,7 @@ impl<'a> Account<'a> {
     }
 
     fn add(&mut self, promise: Promise) {
-        self.unused += promise.granted.map_or(0, |granted| granted.saturating_sub(promise.used));
+        self.unused += promise.unused();
         self.promises.push(promise);
     }
 
@@ -110,7 +136,7 @@ impl<'a> Account<'a> {
         };
         for promise in &self.promises {
             if tasks.contains(&promise.task) {
-                later.freed += promise.used;
+                later.freed += promise.used.unwrap_or(0);
             } else {
                 later.add(promise.clone());
             }
@@ -120,7 +146,7 @@ impl<'a> Account<'a> {
 
     /// Promises that will still be held at that time.
     fn lasting(&self, at: Timestamp) -> impl Iterator<Item = &Promise> {
-        self.promises.iter().filter(move |promise| promise.ends_at.is_none_or(|ends_at| ends_at > at))
+        self.promises.iter().filter(move |promise| !promise.is_leaving && promise.ends_at > at)
     }
 
     pub fn left_at(&self, at: Timestamp) -> usize {
@@ -155,6 +181,14 @@ impl<'a> Account<'a> {
     /// Free by measurement and not promised to anybody, in bytes.
     pub fn free(&self) -> u64 {
         self.reading.memory.map_or(0, |memory| (memory.free + self.freed).saturating_sub(self.unused))
+    }
+
+    /// Bytes promised but not yet in use that are no longer there. `None` while every promise can be kept, or where a use is
+    /// unknown: then the whole grant counts as unused, which proves nothing.
+    pub fn shortfall(&self) -> Option<u64> {
+        let measured = self.promises.iter().all(|promise| promise.granted.is_none() || promise.used.is_some());
+        let free = self.reading.memory?.free + self.freed;
+        (self.is_shared() && measured && self.unused > free).then(|| self.unused - free)
     }
 
     pub fn allocatable(&self) -> u64 {
@@ -225,26 +259,13 @@ fn reading_size(reading: &Reading) -> f64 {
 
 /// See [`crate::free`].
 pub fn free(reading: &Reading, running: &[Running]) -> u64 {
-    let account = Account::new(reading, running);
+    let account = Account::new(reading, running, |_| Timestamp::MAX);
     let whole = |promise: &Promise| promise.granted.is_none() || !account.is_shared();
     if account.promises.iter().any(whole) { 0 } else { account.free() }
 }
 
 /// See [`crate::shortfall`].
 pub fn shortfall(reading: &Reading, running: &[Running]) -> Option<(u64, Vec<MemoryHolder>)> {
-    let account = Account::new(reading, running);
-    // Without a measured use the whole grant counts as unused, which proves nothing.
-    let measured = running.iter().all(|running| {
-        running
-            .grant
-            .devices
-            .iter()
-            .zip(&running.used)
-            .all(|(granted, used)| granted.device != reading.device.id || granted.bytes.is_none() || used.is_some())
-    });
-    let free = reading.memory?.free;
-    if !account.is_shared() || !measured || account.unused <= free {
-        return None;
-    }
-    Some((account.unused - free, foreign_holders(reading)))
+    let bytes = Account::new(reading, running, |_| Timestamp::MAX).shortfall()?;
+    Some((bytes, foreign_holders(reading)))
 }

@@ -2,18 +2,23 @@
 //!
 //! Pure: no IO, no clock, no randomness. The daemon and the simulator call the same [`plan`].
 //!
-//! The stages read one after the other: [`order`] the queue, [`ledger`] what each device has left, [`place`] tasks on
-//! it, [`reserve`] devices for the first that does not fit and let others go first where that does not delay it,
-//! [`preempt`] for it, [`explain`] the rest. [`forecast`] says when it will all happen, [`by_device`] what each device says to one task.
+//! The stages read one after the other in one [`pass`] over the queue: [`reclaim`] what services take back, [`order`] the
+//! queue, [`ledger`] what each device has left, [`quota`] what its owner may still have, [`place`] tasks on it, [`preempt`] for
+//! the first that does not fit, [`reserve`] devices for it and let others go first where that does not delay it, [`explain`]
+//! the rest, undo [`packing`] that does not pay. [`forecast`] says when it will all happen, [`by_device`] what each device says to one task.
 
 mod by_device;
 mod explain;
 mod forecast;
 mod ledger;
 mod order;
+mod packing;
+mod pass;
 mod place;
 mod policy;
 mod preempt;
+mod quota;
+mod reclaim;
 mod reserve;
 
 use std::collections::BTreeMap;
@@ -21,8 +26,7 @@ use std::collections::BTreeMap;
 use domain::{Demand, DeviceId, Grant, Inventory, MemoryHolder, Priority, Reading, TaskId, WaitCause, WaitReason};
 use jiff::{SignedDuration, Timestamp};
 
-use explain::Waits;
-use ledger::Ledger;
+use pass::Pass;
 
 pub use by_device::{Refusal, Verdict, by_device};
 pub use explain::label;
@@ -84,9 +88,10 @@ pub struct Running {
     /// `None`: unknown.
     pub ends_at: Option<Timestamp>,
     pub shares: bool,
-    /// What it would lose if it were stopped now, for example since its last checkpoint; `None`: it cannot go on later, or
-    /// is being stopped already.
+    /// What it would lose if it were stopped now, for example since its last checkpoint; `None`: it cannot go on later.
     pub loss: Option<SignedDuration>,
+    /// It is being stopped already: what it holds comes free in a moment.
+    pub stopping: bool,
     /// How fast it goes beside those that share its device; `None`: it has the device to itself, or has not been
     /// measured for long enough.
     pub pace: Option<Pace>,
@@ -143,37 +148,15 @@ pub fn plan(policy: &Policy, inventory: Option<&Inventory>, queue: Queue<'_>, no
     let Some(inventory) = inventory else {
         return Plan { waits: explain::all(&ranked, WaitCause::Detecting), ..Plan::default() };
     };
+    let mut pass = Pass::new(policy, inventory, queue, now);
     if let Some(cause) = queue.closed {
-        return Plan { waits: explain::all(&ranked, cause.clone()), ..Plan::default() };
+        return Plan { waits: explain::all(&ranked, cause.clone()), preempts: pass.preempts, starts: Vec::new() };
     }
-    let mut ledger = Ledger::new(policy, inventory, queue.running, now);
-    let mut waits = Waits::default();
-    let mut reservation = None;
-    let mut plan = Plan::default();
     for waiting in ranked {
-        if let Some(cause) = &waiting.blocked {
-            waits.blocked(waiting, cause);
-            continue;
-        }
-        if waits.hold_up(policy, &ledger, waiting) {
-            continue;
-        }
-        if let Some(grant) = place::on_devices(&ledger, reservation.as_ref(), waiting) {
-            ledger.promise(waiting, &grant);
-            plan.starts.push(Start { task: waiting.task, grant });
-            continue;
-        }
-        let is_first = waits.explain(&ledger, reservation.as_ref(), waiting);
-        if is_first && policy.backfill {
-            plan.preempts = preempt::in_favour_of(&ledger, queue.running, waiting);
-            reservation = reserve::for_first(&ledger, waiting);
-        }
+        pass.serve(waiting);
     }
-    plan.waits = waits.numbered();
-    if plan.waits.is_empty() {
-        plan.preempts = preempt::to_spread(&ledger, queue.running);
-    }
-    plan
+    pass.tidy_up();
+    pass.plan()
 }
 
 /// Memory that is promised but not yet in use on this device and no longer there, with who took it: other programs

@@ -1,4 +1,4 @@
-//! Who comes first: class, share, the last to end, expected length with ageing, age.
+//! Who comes first: class, urgency by hand, deadline, share, the last to end, expected length with ageing, age.
 
 use std::cmp::Reverse;
 
@@ -16,6 +16,7 @@ const SHORT: f64 = 600.0;
 const FOUR_WEEKS: f64 = 28.0 * 24.0 * 3600.0;
 /// Expected lengths are not exact, so a task that takes this part of the time that all work takes counts as the last to end.
 const NEARLY: f64 = 0.8;
+const AN_HOUR: SignedDuration = SignedDuration::from_hours(1);
 /// The first hour of used GPU time makes the first step of a user's share; each step is twice the one before.
 const USAGE_STEP: f64 = 3600.0;
 
@@ -25,6 +26,8 @@ struct Rank {
     class: i32,
     /// Chosen by hand: `run next` and reordering.
     urgency: i64,
+    /// Its deadline comes near.
+    is_due: bool,
     /// Steps of used GPU time, doubling.
     usage: u32,
     ends_last: bool,
@@ -37,8 +40,9 @@ impl Rank {
     fn key(self) -> (u128, u64) {
         let class = u128::from(!(self.class as u32 ^ 1 << 31)) << 96;
         let urgency = u128::from(!(self.urgency as u64 ^ 1 << 63)) << 32;
+        let due = u128::from(!self.is_due) << 31;
         // Lengths are positive, so their bits are in order.
-        (class | urgency | u128::from(self.usage << 1) | u128::from(!self.ends_last), self.length.to_bits())
+        (class | urgency | due | u128::from(self.usage << 1) | u128::from(!self.ends_last), self.length.to_bits())
     }
 }
 
@@ -61,10 +65,20 @@ fn of(policy: &Policy, queue: Queue<'_>, waiting: &Waiting, now: Timestamp) -> R
     Rank {
         class: if policy.priority { waiting.priority as i32 + overdue } else { 0 },
         urgency: waiting.urgency,
+        is_due: policy.deadlines && is_due(policy, waiting, now),
         usage: if policy.fair_share && overdue == 0 { (1.0 + usage / USAGE_STEP).log2() as u32 } else { 0 },
         ends_last: false,
         length: if policy.shortest_first { length / (1.0 + waited / ageing) } else { 0.0 },
     }
+}
+
+/// From some time before the latest start, because others have to end first and lengths are not exact: half the length, an
+/// hour at least. Not after the deadline: what is missed is no reason to hurry.
+fn is_due(policy: &Policy, waiting: &Waiting, now: Timestamp) -> bool {
+    let Some(deadline) = waiting.deadline else { return false };
+    let (rest, length) = (deadline.duration_since(now), policy.length(waiting));
+    let early = (length / 2).max(AN_HOUR);
+    rest.is_positive() && rest <= length.saturating_add(early)
 }
 
 /// Tasks that take about as long as all work there is, spread over all devices: they end last whenever they start. Where many

@@ -11,6 +11,8 @@ pub struct Policy {
     pub one_at_a_time: bool,
     /// Priority classes come first.
     pub priority: bool,
+    /// Within a class, tasks come first that would miss their deadline if they started much later.
+    pub deadlines: bool,
     /// Within a class, whoever has used less comes first.
     pub fair_share: bool,
     /// Within a user's share, short tasks come first, the more so the less they have waited.
@@ -25,7 +27,10 @@ pub struct Policy {
     pub tasks_per_gpu: u32,
     /// Leave a GPU alone while other programs use it, instead of using what they leave.
     pub exclusive: bool,
-    /// `None`: what runs is never interrupted.
+    /// Tasks that share a GPU must get this much done together, relative to one of them alone; where they get less, sharing is
+    /// undone.
+    pub packing_gain: f64,
+    /// `None`: what runs is never interrupted, not even when it runs out of memory otherwise.
     pub preemption: Option<Preemption>,
 }
 
@@ -49,6 +54,7 @@ impl Policy {
         Policy {
             one_at_a_time: false,
             priority: false,
+            deadlines: false,
             fair_share: false,
             shortest_first: false,
             backfill: false,
@@ -73,12 +79,14 @@ impl Default for Policy {
         Policy {
             one_at_a_time: false,
             priority: true,
+            deadlines: true,
             fair_share: true,
             shortest_first: true,
             ageing: SignedDuration::from_hours(4),
             unknown_length: SignedDuration::from_hours(1),
             backfill: true,
             tasks_per_gpu: 3,
+            packing_gain: 1.1,
             exclusive: false,
             preemption: Some(Preemption { after: SignedDuration::from_mins(10), long: SignedDuration::from_hours(1) }),
         }

@@ -16,7 +16,8 @@ const MUCH_SHORTER: i32 = 8;
 /// A move costs a checkpoint and loading model and data again: not for less than this.
 const WORTH_A_MOVE: SignedDuration = SignedDuration::from_mins(30);
 
-/// The cheapest victims whose devices, all at once, would let the task start. None if even all of them would not do.
+/// The cheapest victims whose devices, all at once, would let the task start: none if even all of them would not do, or
+/// if what is being stopped already does.
 pub fn in_favour_of(ledger: &Ledger<'_>, running: &[Running], waiting: &Waiting) -> Vec<Preempt> {
     let Some(rules) = &ledger.policy.preemption else { return Vec::new() };
     let victims: Vec<&Running> = running.iter().filter(|running| may_stop(ledger, rules, running, waiting)).collect();
@@ -45,7 +46,7 @@ pub fn in_favour_of(ledger: &Ledger<'_>, running: &[Running], waiting: &Waiting)
 
 fn may_stop(ledger: &Ledger<'_>, rules: &Preemption, running: &Running, waiting: &Waiting) -> bool {
     let ran = ledger.now.duration_since(running.started_at);
-    if running.loss.is_none() || ran < rules.after {
+    if running.loss.is_none() || ledger.leaving.contains(&running.task) || ran < rules.after {
         return false;
     }
     let is_urgent = waiting.priority == Priority::Urgent && running.priority < Priority::Urgent;
@@ -64,26 +65,24 @@ fn make_room<'a>(
     victims: &[&'a Running],
     waiting: &Waiting,
 ) -> Option<Vec<&'a Running>> {
-    if place::fits(ledger, account, waiting) {
-        return Some(Vec::new());
-    }
     let mut here: Vec<&Running> = victims
         .iter()
         .filter(|victim| victim.grant.devices.iter().any(|granted| granted.device == *account.id()))
         .copied()
         .collect();
     here.sort_by_key(|victim| (victim.loss, victim.task));
-    (1..=here.len()).map(|count| &here[..count]).find_map(|stopped| {
-        let tasks: Vec<_> = stopped.iter().map(|running| running.task).collect();
-        let without = account.without(&tasks);
-        place::fits(ledger, &without, waiting).then(|| stopped.to_vec())
+    (0..=here.len()).map(|count| &here[..count]).find_map(|stopped| {
+        let tasks: Vec<_> = stopped.iter().map(|running| running.task).chain(ledger.leaving.iter().copied()).collect();
+        place::fits(ledger, &account.without(&tasks), waiting).then(|| stopped.to_vec())
     })
 }
 
-/// With nobody waiting, tasks that share a GPU move to one that is idle, the youngest first: each its own move, by way of
+/// With nobody waiting for a device, tasks that share a GPU move to one that is idle, the youngest first: each its own move, by way of
 /// a checkpoint and the queue.
 pub fn to_spread(ledger: &Ledger<'_>, running: &[Running]) -> Vec<Preempt> {
-    let Some(rules) = &ledger.policy.preemption else { return Vec::new() };
+    let Some(rules) = ledger.policy.preemption.as_ref().filter(|_| ledger.leaving.is_empty()) else {
+        return Vec::new();
+    };
     let idle = ledger.accounts.iter().filter(|account| account.promises.is_empty() && account.reading.is_usable());
     let mut crowded: Vec<&Running> = running
         .iter()

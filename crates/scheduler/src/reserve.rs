@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::{
     Waiting,
-    ledger::{Account, Ledger},
+    ledger::{Account, Ledger, Promise},
     place,
 };
 
@@ -26,10 +26,10 @@ struct Kept {
     spare: Option<u64>,
 }
 
-/// `None` where no end is known that would make room: then there is nothing to be delayed.
+/// `None` where no end would make room, because other programs have it: then there is nothing to be delayed.
 pub fn for_first(ledger: &Ledger<'_>, waiting: &Waiting) -> Option<Reservation> {
-    let mut ends: Vec<Timestamp> =
-        ledger.accounts.iter().flat_map(|account| &account.promises).filter_map(|promise| promise.ends_at).collect();
+    let end = |promise: &Promise| if promise.is_leaving { ledger.now } else { promise.ends_at };
+    let mut ends: Vec<Timestamp> = ledger.accounts.iter().flat_map(|account| &account.promises).map(end).collect();
     ends.sort_unstable();
     ends.dedup();
     ends.into_iter().find_map(|at| {
@@ -69,7 +69,7 @@ impl Reservation {
     pub fn leaves(&self, index: usize, ledger: &Ledger<'_>, waiting: &Waiting) -> bool {
         let Some(kept) = self.devices.iter().find(|kept| kept.index == index) else { return true };
         let account = &ledger.accounts[index];
-        let ends_in_time = ledger.end_of(waiting) <= self.at;
+        let ends_in_time = waiting.expected.is_some() && ledger.end_of(waiting) <= self.at;
         ends_in_time
             || match (kept.spare, waiting.demand.memory) {
                 (Some(spare), Some(bytes)) => {

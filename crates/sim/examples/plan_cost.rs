@@ -53,6 +53,7 @@ fn main() {
                 ends_at: Some(now + SignedDuration::from_mins(10 * i64::from(index) + 5)),
                 shares: true,
                 loss: Some(SignedDuration::from_mins(1)),
+                stopping: false,
             })
             .collect();
         print!("{name:<40}");

@@ -1,0 +1,86 @@
+//! One pass over the queue: each task in its turn gets devices, or a reason to wait.
+
+use std::sync::Arc;
+
+use domain::Inventory;
+use jiff::Timestamp;
+
+use crate::{
+    Plan, Policy, Preempt, Queue, Running, Start, Waiting,
+    explain::Waits,
+    ledger::Ledger,
+    packing, place, preempt,
+    quota::Quotas,
+    reclaim,
+    reserve::{self, Reservation},
+};
+
+pub struct Pass<'a> {
+    running: &'a [Running],
+    pub ledger: Ledger<'a>,
+    quotas: Quotas<'a>,
+    waits: Waits,
+    pub reservation: Option<Reservation>,
+    starts: Vec<Start>,
+    pub preempts: Vec<Preempt>,
+}
+
+impl<'a> Pass<'a> {
+    pub fn new(policy: &'a Policy, inventory: &'a Inventory, queue: Queue<'a>, now: Timestamp) -> Pass<'a> {
+        let mut pass = Pass {
+            running: queue.running,
+            ledger: Ledger::new(policy, inventory, queue.running, now),
+            quotas: Quotas::new(queue),
+            waits: Waits::default(),
+            reservation: None,
+            starts: Vec::new(),
+            preempts: Vec::new(),
+        };
+        let victims = reclaim::for_services(&pass.ledger, pass.running);
+        pass.stop(victims);
+        pass
+    }
+
+    /// The task has its turn.
+    pub fn serve(&mut self, waiting: &Waiting) {
+        let blocked = waiting.blocked.clone().map(Arc::new);
+        if let Some(cause) = blocked.or_else(|| self.quotas.in_the_way_of(waiting)) {
+            self.waits.blocked(waiting, cause);
+            return;
+        }
+        if self.waits.hold_up(&self.ledger, waiting) {
+            return;
+        }
+        if let Some(grant) = place::on_devices(&self.ledger, self.reservation.as_ref(), waiting) {
+            self.ledger.promise(waiting, &grant);
+            self.quotas.take(waiting);
+            self.starts.push(Start { task: waiting.task, grant });
+            return;
+        }
+        let is_first = self.waits.explain(&self.ledger, self.reservation.as_ref(), waiting);
+        if is_first && self.ledger.policy.backfill {
+            let victims = preempt::in_favour_of(&self.ledger, self.running, waiting);
+            self.stop(victims);
+            self.reservation = reserve::for_first(&self.ledger, waiting);
+        }
+    }
+
+    /// What is to be stopped for nobody's turn.
+    pub fn tidy_up(&mut self) {
+        let victims = packing::not_paying(&self.ledger, self.running);
+        self.stop(victims);
+        if self.waits.nobody_wants_a_device() {
+            let movers = preempt::to_spread(&self.ledger, self.running);
+            self.stop(movers);
+        }
+    }
+
+    fn stop(&mut self, victims: Vec<Preempt>) {
+        victims.iter().for_each(|victim| self.ledger.let_go(victim.task));
+        self.preempts.extend(victims);
+    }
+
+    pub fn plan(self) -> Plan {
+        Plan { starts: self.starts, preempts: self.preempts, waits: self.waits.numbered() }
+    }
+}

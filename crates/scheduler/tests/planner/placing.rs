@@ -1,0 +1,62 @@
+use scheduler::{Policy, Waiting, free, shortfall};
+
+use crate::build::{GIB, gpu, holding, inventory, lasting, plan_of, simulated, started, waiting};
+
+#[test]
+fn tasks_share_a_gpu_only_when_none_is_empty_and_the_smallest_that_fits_is_taken() {
+    let inventory = inventory(vec![gpu(0, 80, 0), gpu(1, 24, 0), gpu(2, 24, 10)]);
+    let queue = [10, 11, 12, 13].map(|number| waiting(number, 1, Some(10)));
+    let plan = plan_of(&Policy::fifo(), Some(&inventory), &queue, &[]);
+    let devices: Vec<_> = plan.starts.iter().map(|start| start.grant.devices[0].device.0.as_str()).collect();
+    assert_eq!(devices, ["GPU-2", "GPU-1", "GPU-0", "GPU-1"]);
+}
+
+#[test]
+fn a_gpu_that_others_use_is_left_alone_if_the_owner_wants_it_so() {
+    let exclusive = Policy { exclusive: true, ..Policy::fifo() };
+    let starts = |foreign| {
+        let inventory = inventory(vec![gpu(0, 80, foreign)]);
+        let queue = [waiting(1, 1, Some(10))];
+        plan_of(&exclusive, Some(&inventory), &queue, &[])
+    };
+    assert_eq!(starts(2).starts.len(), 1, "a desktop is no use");
+    assert_eq!(starts(10).waits[0].1.code(), "foreign_use");
+}
+
+/// Nobody knows when the running task ends, nor how long those behind the gang take: they do not go before it.
+#[test]
+fn a_gang_is_not_starved_by_tasks_of_unknown_length() {
+    let inventory = inventory(vec![simulated(0), simulated(1)]);
+    let running = [holding(1, "GPU-0", None, None)];
+    let queue = [waiting(2, 2, None), waiting(3, 1, None)];
+    let plan = plan_of(&Policy::default(), Some(&inventory), &queue, &running);
+    assert_eq!(started(&plan), []);
+    let codes: Vec<_> = plan.waits.iter().map(|(_, reason)| reason.code()).collect();
+    assert_eq!(codes, ["devices_busy", "reserved"]);
+    // An hour is what the running one counts as.
+    let short = Waiting { demand: waiting(3, 1, None).demand, ..lasting(3, 1) };
+    let plan = plan_of(&Policy::default(), Some(&inventory), &[queue[0].clone(), short], &running);
+    assert_eq!(started(&plan), [3], "who is known to be over in time goes first");
+}
+
+#[test]
+fn a_shortfall_is_what_others_took_of_the_promises() {
+    let running = [holding(1, "GPU-0", Some(20), Some(5))];
+    assert_eq!(shortfall(&gpu(0, 40, 20), &running), None, "15 more are wanted, 19.5 are free");
+    let (bytes, holders) = shortfall(&gpu(0, 40, 30), &running).expect("9.5 are free");
+    assert_eq!(bytes, 15 * GIB - (10 * GIB - GIB / 2));
+    assert_eq!(holders[0].pid, Some(4242));
+    assert_eq!(shortfall(&gpu(0, 40, 30), &[holding(1, "GPU-0", Some(20), None)]), None, "nothing is known of its use");
+}
+
+#[test]
+fn free_is_what_was_measured_less_what_was_promised() {
+    let card = gpu(0, 40, 20);
+    let measured = 20 * GIB - GIB / 2;
+    assert_eq!(free(&card, &[]), measured);
+    assert_eq!(free(&card, &[holding(1, "GPU-1", Some(20), None)]), measured, "of another card");
+    assert_eq!(free(&card, &[holding(1, "GPU-0", Some(12), Some(8))]), measured - 4 * GIB);
+    assert_eq!(free(&card, &[holding(1, "GPU-0", Some(30), Some(0))]), 0);
+    assert_eq!(free(&card, &[holding(1, "GPU-0", None, Some(8))]), 0, "the whole card");
+    assert_eq!(free(&simulated(0), &[holding(1, "GPU-0", Some(1), None)]), 0, "one task at a time");
+}
