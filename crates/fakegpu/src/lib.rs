@@ -24,6 +24,7 @@ mod bytes;
 mod cards;
 mod claims;
 pub mod cuda;
+pub mod driver;
 mod ffi;
 mod folder;
 mod memory;

@@ -5,6 +5,7 @@ pub mod dispatch;
 mod estimate;
 mod http;
 mod memory;
+mod peers;
 mod schedule;
 mod seed;
 mod startup;
@@ -25,9 +26,11 @@ use crate::{root, run};
 
 #[derive(Args)]
 pub struct Bench {
-    /// What to measure; nothing named: everything
+    /// What to measure; nothing named: everything but the peers, which have to be installed
     #[arg(value_enum)]
     subjects: Vec<Subject>,
+    #[command(flatten)]
+    peers: peers::Peers,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -40,6 +43,7 @@ enum Subject {
     Trainer,
     Estimate,
     Schedule,
+    Peers,
 }
 
 /// One measured figure beside what was promised.
@@ -88,16 +92,17 @@ impl Figure {
 }
 
 pub fn run(bench: &Bench) -> bool {
-    let subjects = if bench.subjects.is_empty() { Subject::value_variants() } else { &bench.subjects };
-    let needs_sage = |subject: &&Subject| !matches!(subject, Subject::Trainer | Subject::Estimate | Subject::Schedule);
-    if subjects.iter().any(|subject| needs_sage(&subject)) {
-        let (built, _) = run::watched(run::in_root("cargo", &["build", "--release", "-p", "studio"]));
-        if !built {
-            return false;
-        }
+    let all: Vec<Subject> =
+        Subject::value_variants().iter().copied().filter(|subject| *subject != Subject::Peers).collect();
+    let subjects = if bench.subjects.is_empty() { &all } else { &bench.subjects };
+    let needs_sage = |subject: &&Subject| {
+        !matches!(subject, Subject::Trainer | Subject::Estimate | Subject::Schedule | Subject::Peers)
+    };
+    if subjects.iter().any(|subject| needs_sage(&subject)) && !build_sage() {
+        return false;
     }
     println!("{}\n", machine());
-    let mut figures = Vec::new();
+    let (mut figures, mut compared) = (Vec::new(), true);
     for subject in subjects {
         eprintln!("measuring {subject:?} ...");
         figures.extend(match subject {
@@ -109,10 +114,16 @@ pub fn run(bench: &Bench) -> bool {
             Subject::Trainer => trainer::measure(),
             Subject::Estimate => estimate::measure(),
             Subject::Schedule => schedule::measure(),
+            Subject::Peers => {
+                compared = peers::run(&bench.peers);
+                Vec::new()
+            }
         });
     }
-    print(&figures);
-    true
+    if !figures.is_empty() {
+        print(&figures);
+    }
+    compared
 }
 
 fn print(figures: &[Figure]) {
@@ -189,8 +200,14 @@ fn options() -> Options {
     Options { sage: sage(), ..Options::default() }
 }
 
-fn sage() -> PathBuf {
-    root().join("target/release/sage")
+/// `$SAGE_BIN`, else the release build.
+pub fn sage() -> PathBuf {
+    std::env::var_os("SAGE_BIN").map_or_else(|| root().join("target/release/sage"), PathBuf::from)
+}
+
+fn build_sage() -> bool {
+    std::env::var_os("SAGE_BIN").is_some()
+        || run::watched(run::in_root("cargo", &["build", "--release", "-p", "studio"])).0
 }
 
 /// A studio whose only device is taken by a task that does nothing, so that every further task waits.

@@ -1,9 +1,14 @@
 //! The real `sage` in a temporary home, with real processes and real signals.
 
+mod cards;
 mod crash;
 mod demo;
+mod durability;
 mod gpus;
+mod machine;
 mod order;
+mod packing;
 mod queue;
 mod refusals;
+mod retries;
 mod support;
