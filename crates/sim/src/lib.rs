@@ -12,7 +12,7 @@ mod trace;
 mod workload;
 
 pub use gantt::gantt;
-pub use outcome::{Figures, Job, Outcome, Segment};
+pub use outcome::{Figures, ForecastError, Foretold, Job, Outcome, Segment, Spread};
 pub use random::Random;
 pub use replay::replay;
 pub use trace::{Submission, Trace, TraceError};
@@ -21,8 +21,8 @@ use scheduler::Policy;
 
 /// Seconds of work that a task loses when it is stopped at a checkpoint.
 pub const LOST_S: f64 = 60.0;
-/// Two tasks on one GPU that get less done together than this, relative to one alone, are not worth it.
-pub const PACKING_PAYS: f64 = 1.1;
+/// Seconds beside each other after which it is known how much two tasks on one GPU get done together.
+pub const TRIAL_S: f64 = 120.0;
 
 /// What a trace is replayed on, and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,8 +30,8 @@ pub struct Options {
     /// Jobs that ask for more get all of them.
     pub gpus: u32,
     pub policy: Policy,
-    /// Throughput of two tasks together on one GPU relative to one alone, such as 1.2. What the daemon measures in the
-    /// first minutes is known here: below [`PACKING_PAYS`], or with `None`, each task gets its GPUs to itself.
+    /// Throughput of two tasks together on one GPU relative to one alone, such as 1.2, measured after [`TRIAL_S`]; with
+    /// `None` each task gets its GPUs to itself.
     pub pack: Option<f64>,
     /// Stretches the arrivals by one factor so that the GPU-seconds asked for ÷ (GPUs × span of the arrivals) is this;
     /// `None`: as recorded.
@@ -58,9 +58,5 @@ impl Options {
             high_share: 0.0,
             seed: 1,
         }
-    }
-
-    fn packing(&self) -> Option<f64> {
-        self.pack.filter(|together| *together >= PACKING_PAYS)
     }
 }

@@ -2,10 +2,10 @@
 
 use domain::{Demand, Device, DeviceId, DeviceKind, DeviceMemory, Grant, Inventory, ProcessUse, Reading, TaskId};
 use jiff::{SignedDuration, Timestamp};
-use scheduler::Running;
+use scheduler::{Pace, Running};
 
 use crate::{
-    LOST_S,
+    LOST_S, TRIAL_S,
     workload::{Micros, Work, micros},
 };
 
@@ -20,9 +20,9 @@ pub fn timestamp(at: Micros) -> Timestamp {
     Timestamp::from_microsecond(at).unwrap_or(Timestamp::MAX)
 }
 
-/// Jobs that want one GPU share it where packing is on; all others get theirs to themselves.
-pub fn demand(work: &Work, packs: bool) -> Demand {
-    let shares = packs && work.gpus == 1;
+/// Jobs that want one GPU share it where packing is on, unless that did not pay; all others get theirs to themselves.
+pub fn demand(work: &Work, packs: bool, progress: &Progress) -> Demand {
+    let shares = packs && work.gpus == 1 && !progress.alone;
     Demand { devices: work.gpus, memory: shares.then_some(SHARED), shares }
 }
 
@@ -34,11 +34,13 @@ pub struct Progress {
     pub left: Micros,
     /// The same, as the planner is told.
     pub expected_left: Micros,
+    /// Sharing a GPU did not pay: from now on it gets one to itself.
+    pub alone: bool,
 }
 
 impl Progress {
     pub fn new(work: &Work) -> Progress {
-        Progress { done: 0, left: work.duration, expected_left: work.expected }
+        Progress { done: 0, left: work.duration, expected_left: work.expected, alone: false }
     }
 
     fn advance(&mut self, work: Micros) {
@@ -67,6 +69,8 @@ pub struct Stay {
     pub start: Micros,
     pub progress: Progress,
     rate: f64,
+    /// Since then it has the same neighbours.
+    mixed: Micros,
     /// The progress is as of then.
     settled: Micros,
     pub end: Micros,
@@ -79,6 +83,16 @@ impl Stay {
         self.progress.advance(work.min(self.progress.left));
         self.progress.extend();
         self.settled = now;
+    }
+
+    /// When it is known how fast it goes beside others.
+    pub fn judged(&self) -> Option<Micros> {
+        (self.rate < 1.0).then_some(self.mixed + micros(TRIAL_S))
+    }
+
+    /// A step is as long as a second of a job that has its GPUs to itself.
+    fn pace(&self, now: Micros) -> Option<Pace> {
+        self.judged().filter(|at| *at <= now).map(|_| Pace { alone: Some(1.0), shared: 1.0 / self.rate })
     }
 
     fn look_ahead(&mut self) {
@@ -127,6 +141,7 @@ impl Machine {
                 stay.look_ahead();
                 running.ends_at = Some(timestamp(stay.expected_end));
             }
+            running.pace = stay.pace(now);
         }
     }
 
@@ -156,6 +171,7 @@ impl Machine {
             start: now,
             progress,
             rate: 0.0,
+            mixed: now,
             settled: now,
             end: now,
             expected_end: now,
@@ -187,6 +203,9 @@ impl Machine {
             reading.memory = Some(DeviceMemory { total: MEMORY, reserved: None, used, free: MEMORY - used });
         }
         for (stay, running) in self.stays.iter_mut().zip(&mut self.running) {
+            if stay.gpus.iter().any(|gpu| gpus.contains(gpu)) {
+                (stay.mixed, running.pace) = (now, None);
+            }
             let most = stay.gpus.iter().map(|gpu| self.inventory.devices[*gpu].processes.len()).max().unwrap_or(1);
             let rate = if most > 1 { self.together / most as f64 } else { 1.0 };
             if rate != stay.rate {

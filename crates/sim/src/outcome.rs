@@ -16,6 +16,35 @@ pub struct Outcome {
     /// Share of the GPUs' time, from the first arrival to the last end, in which they had a job.
     pub utilisation: f64,
     pub preemptions: usize,
+    pub forecast_error: ForecastError,
+}
+
+/// What a job was told when it came: seconds on the clock of the trace.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Foretold {
+    pub start_s: f64,
+    pub end_s: f64,
+}
+
+/// How far off the times were that jobs were told when they came and had to wait.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ForecastError {
+    /// So many were told.
+    pub jobs: usize,
+    /// Of the first start; ratios are to the time from the arrival to it.
+    pub start: Spread,
+    /// Of the end; ratios are to the time from the arrival to it.
+    pub end: Spread,
+}
+
+/// Of the absolute errors.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    pub median_s: f64,
+    /// Nine of ten are no larger.
+    pub p90_s: f64,
+    pub median_ratio: f64,
+    pub p90_ratio: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,7 +88,13 @@ pub struct Figures {
 }
 
 impl Outcome {
-    pub(crate) fn new(gpus: u32, jobs: Vec<Job>, schedule: Vec<Segment>, busy_s: f64) -> Outcome {
+    pub(crate) fn new(
+        gpus: u32,
+        jobs: Vec<Job>,
+        schedule: Vec<Segment>,
+        busy_s: f64,
+        forecast_error: ForecastError,
+    ) -> Outcome {
         let first = jobs.first().map_or(0.0, |job| job.submit_s);
         let makespan_s = jobs.iter().map(|job| job.end_s - first).fold(0.0, f64::max);
         let room = makespan_s * f64::from(gpus);
@@ -71,6 +106,7 @@ impl Outcome {
             preemptions: schedule.iter().filter(|segment| segment.preempted).count(),
             jobs,
             schedule,
+            forecast_error,
         }
     }
 
@@ -89,9 +125,40 @@ impl Figures {
         Figures {
             jobs: jct.len(),
             mean_jct_s: mean(&jct),
-            p95_jct_s: jct.get((jct.len() * 95).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0.0),
+            p95_jct_s: percentile(&jct, 95),
             mean_wait_s: mean(&wait),
             max_wait_s: wait.iter().copied().fold(0.0, f64::max),
         }
     }
+}
+
+impl ForecastError {
+    /// All 0 if nobody was told anything.
+    pub(crate) fn of(jobs: &[Job], foretold: &[Option<Foretold>]) -> ForecastError {
+        let told = || jobs.iter().zip(foretold).filter_map(|(job, foretold)| Some((job, foretold.as_ref()?)));
+        let start = told().map(|(job, told)| (told.start_s - job.first_start_s, job.first_start_s - job.submit_s));
+        let end = told().map(|(job, told)| (told.end_s - job.end_s, job.jct_s()));
+        ForecastError { jobs: told().count(), start: Spread::of(start), end: Spread::of(end) }
+    }
+}
+
+impl Spread {
+    /// Of errors, each with what it is relative to.
+    fn of(errors: impl Iterator<Item = (f64, f64)>) -> Spread {
+        let (mut errors, mut ratios): (Vec<f64>, Vec<f64>) =
+            errors.map(|(error, whole)| (error.abs(), error.abs() / whole.max(1.0))).unzip();
+        errors.sort_by(f64::total_cmp);
+        ratios.sort_by(f64::total_cmp);
+        Spread {
+            median_s: percentile(&errors, 50),
+            p90_s: percentile(&errors, 90),
+            median_ratio: percentile(&ratios, 50),
+            p90_ratio: percentile(&ratios, 90),
+        }
+    }
+}
+
+/// So many of 100 are no larger; 0 of none.
+fn percentile(sorted: &[f64], percent: usize) -> f64 {
+    sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0.0)
 }

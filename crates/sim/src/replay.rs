@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use domain::TaskId;
-use jiff::SignedDuration;
-use scheduler::{Preempt, Queue, Start, Waiting, plan};
+use domain::{TaskId, WaitReason};
+use jiff::{SignedDuration, Timestamp};
+use scheduler::{Plan, Preempt, PreemptReason, Queue, Start, Waiting, forecast, plan};
 
 use crate::{
-    Job, Options, Outcome, Segment, Trace,
+    ForecastError, Foretold, Job, Options, Outcome, Segment, Trace,
     machine::{Machine, Progress, Stay, demand, timestamp},
     workload::{self, Micros, Work, seconds},
 };
@@ -28,6 +28,8 @@ struct Replay<'a> {
     waiting: Vec<Waiting>,
     machine: Machine,
     schedule: Vec<Segment>,
+    /// What each job was told when it came, if it had to wait.
+    foretold: Vec<Option<Foretold>>,
     usage: BTreeMap<String, f64>,
 }
 
@@ -57,7 +59,8 @@ impl<'a> Replay<'a> {
             jobs: work.iter().map(blank).collect(),
             queued: work.iter().map(|work| work.submit).collect(),
             waiting: Vec::new(),
-            machine: Machine::new(options.gpus.max(1), options.packing().unwrap_or(1.0)),
+            foretold: vec![None; work.len()],
+            machine: Machine::new(options.gpus.max(1), options.pack.unwrap_or(1.0)),
             schedule: Vec::new(),
             usage: BTreeMap::new(),
             work,
@@ -75,31 +78,38 @@ impl<'a> Replay<'a> {
                 self.jobs[stay.job].end_s = seconds(now);
                 self.leave(&stay, now, false);
             }
+            let new = arrived;
             while self.work.get(arrived).is_some_and(|work| work.submit <= now) {
                 self.enqueue(arrived, now);
                 arrived += 1;
             }
-            self.decide(now);
+            let waits = self.decide(now);
+            if arrived > new {
+                self.foretell(waits, task(new), now);
+            }
         }
         assert!(self.waiting.is_empty(), "the planner never started {:?}", self.waiting[0].task);
-        Outcome::new(self.options.gpus.max(1), self.jobs, self.schedule, self.machine.busy as f64 / 1e6)
+        let forecast_error = ForecastError::of(&self.jobs, &self.foretold);
+        let busy_s = self.machine.busy as f64 / 1e6;
+        Outcome::new(self.options.gpus.max(1), self.jobs, self.schedule, busy_s, forecast_error)
     }
 
-    /// When something that runs ends, or when the planner may see it in another light: it outlives its estimate, or has
-    /// run long enough to make room.
+    /// When something that runs ends, or when the planner may see it in another light: it outlives its estimate, has run
+    /// long enough to make room, or was measured beside others.
     fn next_moment(&self) -> Option<Micros> {
-        let is_idle = self.waiting.is_empty() && self.options.packing().is_none();
+        let is_idle = self.waiting.is_empty() && self.options.pack.is_none();
         let rules = self.options.policy.preemption.as_ref().filter(|_| !is_idle);
         let now = self.machine.now;
         let stays = self.machine.stays.iter().flat_map(|stay| {
             let ripe = rules.map(|rules| [rules.after, rules.long].map(|ran| stay.start + ran.as_micros() as Micros));
-            let ripe = ripe.into_iter().flatten().filter(move |at| *at > now);
+            let ripe = ripe.into_iter().flatten().chain(stay.judged()).filter(move |at| *at > now);
             [stay.end, stay.expected_end].into_iter().chain(ripe)
         });
         stays.min()
     }
 
-    fn decide(&mut self, now: Micros) {
+    /// Starts and stops what the planner says; why the rest waits.
+    fn decide(&mut self, now: Micros) -> Vec<(TaskId, WaitReason)> {
         loop {
             let queue = Queue {
                 waiting: &self.waiting,
@@ -113,7 +123,7 @@ impl<'a> Replay<'a> {
                 self.start(start, now);
             }
             if plan.preempts.is_empty() {
-                break;
+                return plan.waits;
             }
             for preempt in plan.preempts {
                 self.preempt(preempt, now);
@@ -121,17 +131,31 @@ impl<'a> Replay<'a> {
         }
     }
 
+    /// Keeps what the jobs from this one on are told when they come.
+    fn foretell(&mut self, waits: Vec<(TaskId, WaitReason)>, first: TaskId, now: Micros) {
+        let plan = Plan { waits, ..Plan::default() };
+        let (policy, gpus) = (&self.options.policy, self.machine.inventory.devices.len());
+        let limit = plan.waits.len();
+        for told in forecast(policy, &plan, &self.waiting, &self.machine.running, gpus, timestamp(now), limit) {
+            if told.task >= first {
+                let seconds = |at: Timestamp| at.as_microsecond() as f64 / 1e6;
+                let (start_s, end_s) = (seconds(told.starts_at), seconds(told.ends_at));
+                self.foretold[job(told.task)] = Some(Foretold { start_s, end_s });
+            }
+        }
+    }
+
     fn enqueue(&mut self, index: usize, now: Micros) {
-        let (work, packs) = (&self.work[index], self.options.packing().is_some());
+        let (work, progress) = (&self.work[index], &self.progress[index]);
         let waiting = Waiting {
             task: task(index),
             owner: String::new(),
             priority: work.priority,
             urgency: 0,
             since: timestamp(work.submit),
-            expected: Some(SignedDuration::from_micros(self.progress[index].expected_left)),
+            expected: Some(SignedDuration::from_micros(progress.expected_left)),
             deadline: None,
-            demand: demand(work, packs),
+            demand: demand(work, self.options.pack.is_some(), progress),
             blocked: None,
             refused: Vec::new(),
         };
@@ -152,10 +176,11 @@ impl<'a> Replay<'a> {
         self.machine.start(index, &self.work[index], self.progress[index], task, grant, now);
     }
 
-    fn preempt(&mut self, Preempt { task, .. }: Preempt, now: Micros) {
+    fn preempt(&mut self, Preempt { task, why }: Preempt, now: Micros) {
         let index = self.machine.running.iter().position(|running| running.task == task);
         let stay = self.machine.stop(index.expect("the planner stops what runs"), now);
-        self.progress[stay.job] = stay.progress;
+        let did_not_pay = matches!(why, PreemptReason::NotPaying { .. });
+        self.progress[stay.job] = Progress { alone: stay.progress.alone || did_not_pay, ..stay.progress };
         self.enqueue(stay.job, now);
         self.leave(&stay, now, true);
     }

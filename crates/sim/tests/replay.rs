@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use scheduler::Policy;
-use sim::{LOST_S, Options, Outcome, Submission, Trace, TraceError, gantt, replay};
+use sim::{LOST_S, Options, Outcome, Submission, TRIAL_S, Trace, TraceError, gantt, replay};
 
 fn trace(jobs: &[(f64, f64, u32)]) -> Trace {
     let mut submissions: Vec<Submission> = jobs
@@ -22,11 +22,9 @@ fn jobs(widest: u32) -> impl Strategy<Value = Vec<(f64, f64, u32)>> {
         .prop_map(|jobs| jobs.into_iter().map(|(at, long, gpus)| (f64::from(at), f64::from(long), gpus)).collect())
 }
 
-/// What two tasks on one GPU get done together in these tests, relative to one alone.
-const TOGETHER: f64 = 1.2;
-
-/// No GPU has two jobs at a time, but where they share it; every job does its work, and once more what it lost.
-fn check_books(outcome: &Outcome, shared: bool) {
+/// No GPU has two jobs at a time, but where they share it and get so much done together; every job does its work, and once
+/// more what it lost.
+fn check_books(outcome: &Outcome, together: Option<f64>) {
     assert!(outcome.utilisation <= 1.0 + 1e-9);
     let mut worked = vec![0.0; outcome.jobs.len()];
     for segment in &outcome.schedule {
@@ -40,10 +38,10 @@ fn check_books(outcome: &Outcome, shared: bool) {
             .map(|other| (other.start_s.max(segment.start_s), other.end_s.min(segment.end_s)))
             .filter(|(start, end)| end > start)
             .collect();
-        assert!(beside.is_empty() || (shared && segment.gpus.len() == 1), "two at once: {segment:?}");
+        assert!(beside.is_empty() || (together.is_some() && segment.gpus.len() == 1), "two at once: {segment:?}");
         assert!(beside.iter().all(|a| beside.iter().all(|b| a == b || a.1 <= b.0 || b.1 <= a.0)), "three at once");
         let slowed: f64 = beside.iter().map(|(start, end)| end - start).sum();
-        worked[segment.job] += segment.end_s - segment.start_s - slowed * (1.0 - TOGETHER / 2.0);
+        worked[segment.job] += segment.end_s - segment.start_s - slowed * (1.0 - together.unwrap_or(2.0) / 2.0);
         worked[segment.job] -= if segment.preempted { LOST_S } else { 0.0 };
     }
     for (job, worked) in outcome.jobs.iter().zip(worked) {
@@ -67,18 +65,37 @@ proptest! {
             free_at[0] = start + asked.duration_s;
             prop_assert_eq!(job.first_start_s, start);
         }
-        check_books(&outcome, false);
+        check_books(&outcome, None);
     }
 
     #[test]
-    fn every_policy_keeps_its_books(jobs in jobs(4), gpus in 1..5u32, seed in 0..9u64, pack in any::<bool>()) {
+    fn every_policy_keeps_its_books(
+        jobs in jobs(4),
+        gpus in 1..5u32,
+        seed in 0..9u64,
+        pack in prop_oneof![Just(None), Just(Some(1.2)), Just(Some(1.05))],
+    ) {
         let trace = trace(&jobs);
         for policy in [Policy::one(), Policy::fifo(), Policy::easy(), Policy::default()] {
-            let options = Options { pack: pack.then_some(TOGETHER), seed, ..Options::new(gpus, policy) };
+            let options = Options { pack, seed, ..Options::new(gpus, policy) };
             let outcome = replay(&trace, &options);
             prop_assert_eq!(outcome.jobs.len(), jobs.len(), "all are done");
             prop_assert_eq!(&outcome, &replay(&trace, &options), "equal seeds, equal outcomes");
             check_books(&outcome, pack);
+        }
+    }
+
+    /// Two that get too little done together are tried once, for as long as it takes to measure them.
+    #[test]
+    fn packing_that_does_not_pay_is_undone(jobs in jobs(2), gpus in 1..4u32, together in 1.0..1.09f64) {
+        let outcome = replay(&trace(&jobs), &Options { pack: Some(together), ..exact(gpus, Policy::default()) });
+        check_books(&outcome, Some(together));
+        for (index, segment) in outcome.schedule.iter().enumerate() {
+            for other in &outcome.schedule[index + 1..] {
+                let shared = segment.end_s.min(other.end_s) - segment.start_s.max(other.start_s);
+                let is_beside = segment.gpus.iter().any(|gpu| other.gpus.contains(gpu));
+                prop_assert!(!is_beside || shared <= TRIAL_S + 1e-6, "{segment:?} {other:?}");
+            }
         }
     }
 }
@@ -102,10 +119,31 @@ fn long_tasks_are_stopped_for_short_ones_and_packing_shares() {
     assert_eq!((short.first_start_s, short.end_s), (3_600.0, 4_200.0), "once the long one has run for an hour");
     assert_eq!((long.end_s, long.wait_s), (40_000.0 + 600.0 + LOST_S, 600.0));
 
-    let packed = replay(&jobs, &Options { pack: Some(TOGETHER), ..exact(1, Policy::default()) });
+    let packed = replay(&jobs, &Options { pack: Some(1.2), ..exact(1, Policy::default()) });
     assert_eq!((packed.preemptions, packed.jobs[1].end_s, packed.jobs[0].end_s), (0, 4_000.0, 40_400.0));
-    let useless = replay(&jobs, &Options { pack: Some(1.05), ..exact(1, Policy::default()) });
-    assert_eq!(useless, alone, "what does not pay is not done");
+
+    let useless = replay(&jobs, &Options { pack: Some(1.0), ..exact(1, Policy::default()) });
+    let stays: Vec<(usize, f64, f64)> =
+        useless.schedule.iter().map(|segment| (segment.job, segment.start_s, segment.end_s)).collect();
+    // Half of the trial was done; once the long one has run for an hour, it makes room. Each stop costs a minute.
+    let short_s = 600.0 - TRIAL_S / 2.0 + LOST_S;
+    assert_eq!(stays[..3], [(1, 3_000.0, 3_000.0 + TRIAL_S), (0, 0.0, 3_600.0), (1, 3_600.0, 3_600.0 + short_s)]);
+    assert_eq!(useless.jobs[0].end_s, 40_000.0 + 600.0 + 2.0 * LOST_S, "two minutes lost, nothing won");
+}
+
+#[test]
+fn forecasts_are_compared_with_what_came() {
+    // The third waits for the first and is told so; the fourth, shorter, comes later and goes before it.
+    let jobs = trace(&[(0.0, 3_600.0, 1), (0.0, 7_200.0, 1), (60.0, 7_200.0, 1), (120.0, 1_200.0, 1)]);
+    let fifo = replay(&jobs, &exact(2, Policy::fifo())).forecast_error;
+    assert_eq!((fifo.jobs, fifo.start.p90_s, fifo.end.p90_s), (2, 0.0, 0.0), "in the order of arrival nothing is off");
+    let full = replay(&jobs, &exact(2, Policy::default()));
+    assert_eq!(full.jobs[3].first_start_s, 3_600.0);
+    let told = full.forecast_error;
+    assert_eq!((told.jobs, told.start.median_s, told.start.p90_s), (2, 0.0, 1_200.0));
+    assert_eq!((told.end.median_s, told.end.p90_s, told.start.p90_ratio), (0.0, 1_200.0, 1_200.0 / 4_740.0));
+    let one = replay(&trace(&[(0.0, 60.0, 1)]), &exact(1, Policy::default())).forecast_error;
+    assert_eq!((one.jobs, one.start.p90_s), (0, 0.0), "who does not wait is told nothing");
 }
 
 #[test]

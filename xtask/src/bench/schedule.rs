@@ -9,7 +9,7 @@ use std::{
 use domain::{Demand, Device, DeviceKind, DeviceMemory, Inventory, Priority, Reading, TaskId};
 use jiff::{SignedDuration, Timestamp};
 use scheduler::{Policy, Queue, Waiting, plan};
-use sim::{Options, Outcome, Trace, replay};
+use sim::{ForecastError, Options, Outcome, Spread, Trace, replay};
 
 use super::Figure;
 
@@ -64,6 +64,9 @@ pub fn measure() -> Vec<Figure> {
             full.mean_wait,
         ));
     }
+    for (gpus, exact) in [(4, false), (8, false), (4, true)] {
+        figures.extend(forecasts(&trace, gpus, exact));
+    }
     for (gpus, goal) in [(4, 3.6), (8, 6.0)] {
         let makespan = |policy: fn() -> Policy, pack: Option<f64>| {
             let of = |seed| {
@@ -94,6 +97,37 @@ pub fn measure() -> Vec<Figure> {
         });
     }
     figures
+}
+
+/// How far off it was what tasks were told when they came: absolute errors, medians over all seeds' tasks by their own.
+fn forecasts(trace: &Trace, gpus: u32, exact: bool) -> Vec<Figure> {
+    let errors = SEEDS.map(|seed| {
+        let estimate_sigma = if exact { 0.0 } else { 0.5 };
+        let options = Options {
+            load: Some(BUSY),
+            pack: Some(PAIR),
+            seed,
+            estimate_sigma,
+            ..Options::new(gpus, Policy::default())
+        };
+        replay(trace, &options).forecast_error
+    });
+    let told: usize = errors.iter().map(|error| error.jobs).sum();
+    let figure = |what: &str, whole: &str, of: fn(&ForecastError) -> Spread| {
+        let mean = |figure: fn(&Spread) -> f64| {
+            errors.iter().map(|error| figure(&of(error))).sum::<f64>() / errors.len() as f64
+        };
+        let estimates = if exact { ", exact estimates" } else { "" };
+        let name = format!("{gpus} GPUs at 0.8{estimates}: forecast {what} off by, median");
+        let note = format!(
+            "p90 {:.1} h; {:.0} % of {whole}, p90 {:.0} %; {told} tasks that had to wait",
+            mean(|spread| spread.p90_s) / 3600.0,
+            mean(|spread| spread.median_ratio) * 100.0,
+            mean(|spread| spread.p90_ratio) * 100.0,
+        );
+        Figure::new(name, mean(|spread| spread.median_s) / 3600.0, "h").note(note)
+    };
+    vec![figure("start", "the wait", |error| error.start), figure("end", "the time to the end", |error| error.end)]
 }
 
 /// No schedule of these jobs, all there at once, is shorter (seconds): the work of all GPUs, with pairs wherever jobs want one

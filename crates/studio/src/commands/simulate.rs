@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 use serde_json::json;
-use sim::{Options, Outcome, Trace};
+use sim::{Options, Outcome, Spread, Trace};
 
 use crate::{
     config::PolicyName,
@@ -113,6 +113,21 @@ fn figures(outcome: &Outcome) -> serde_json::Value {
         "mean_wait_s": outcome.figures.mean_wait_s,
         "max_wait_s": outcome.figures.max_wait_s,
         "preemptions": outcome.preemptions,
+        "forecast_error": {
+            "jobs": outcome.forecast_error.jobs,
+            "start": spread(outcome.forecast_error.start),
+            "end": spread(outcome.forecast_error.end),
+        },
+    })
+}
+
+/// Of absolute errors; the ratios are to the time from the submission to the start, or to the end.
+fn spread(spread: Spread) -> serde_json::Value {
+    json!({
+        "median_s": spread.median_s,
+        "p90_s": spread.p90_s,
+        "median_ratio": spread.median_ratio,
+        "p90_ratio": spread.p90_ratio,
     })
 }
 
@@ -127,6 +142,10 @@ fn print(outcome: &Outcome, gantt: Option<&Path>) -> Result<()> {
     table.row([text("平均等待", "mean wait").to_owned(), hours(outcome.figures.mean_wait_s)]);
     table.row([text("最长等待", "longest wait").to_owned(), hours(outcome.figures.max_wait_s)]);
     table.row([text("中断次数", "interruptions").to_owned(), outcome.preemptions.to_string()]);
+    let (start, end) = (outcome.forecast_error.start, outcome.forecast_error.end);
+    let off = |spread: Spread| format!("{} / {}", hours(spread.median_s), hours(spread.p90_s));
+    table.row([text("预计开始的误差（中位 / 90%）", "forecast start off by (median / 90 %)").to_owned(), off(start)]);
+    table.row([text("预计结束的误差（中位 / 90%）", "forecast end off by (median / 90 %)").to_owned(), off(end)]);
     table.print()?;
     match gantt {
         Some(path) => output::print(&format!("{}\n", path.display())),
