@@ -5,7 +5,7 @@
 //! | `task` | [`TaskView`](crate::TaskView), on every transition | journal number |
 //! | `removed` | [`RemovedEvent`] | journal number |
 //! | `progress` | [`ProgressEvent`], at most 5 a second per task | no |
-//! | `queue` | [`QueueEvent`], when positions or reasons changed | no |
+//! | `queue` | [`QueueEvent`], when positions, reasons or switches changed | no |
 //! | `devices` | [`DeviceEvent`], when readings changed | no |
 //! | `resync` | `{}`: too much was missed, fetch the lists again | newest journal number |
 //! | `log` | [`LogChunk`], on the log stream only | byte offset after it |
@@ -14,7 +14,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Devices, ProgressView, WaitView};
+use crate::{Devices, ProgressView, QueueControl, WaitView};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ProgressEvent {
@@ -25,6 +25,8 @@ pub struct ProgressEvent {
 /// The waiting tasks in the order in which they will start, at most the first 500.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct QueueEvent {
+    #[serde(flatten)]
+    pub control: QueueControl,
     pub waiting: Vec<QueueEntry>,
     pub total: u64,
     /// More tasks wait than the configured limit.

@@ -18,5 +18,8 @@ pub use error::ErrorBody;
 pub use estimate::*;
 pub use event::{DeviceEvent, LogChunk, ProgressEvent, QueueEntry, QueueEvent, RemovedEvent};
 pub use queue::*;
-pub use request::{CommandRequest, FineTuneRequest, LoraTargets, PasteDataset, SubmitTask};
+pub use request::{
+    ArrayRange, CommandRequest, FineTuneRequest, LoraTargets, PasteDataset, PutBefore, SetMaintenance, SubmitGroup,
+    SubmitTask, TaskPatch,
+};
 pub use view::*;

@@ -8,6 +8,8 @@ use crate::{AttemptView, HolderView, Message, WaitView};
 /// Answer of `GET /api/v1/queue`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct QueueView {
+    #[serde(flatten)]
+    pub control: QueueControl,
     /// The one that has run longest first.
     pub running: Vec<RunningTask>,
     /// In the order in which they get their chance, at most the first 500.
@@ -16,6 +18,44 @@ pub struct QueueView {
     pub total: u64,
     /// More tasks wait than the configured limit.
     pub long: bool,
+    /// How good the forecasts of the last 30 days were; `null` while none has come true or false.
+    pub forecast_accuracy: Option<ForecastAccuracy>,
+}
+
+/// What people have switched for the whole queue, and what time switches by itself.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct QueueControl {
+    /// `open`, `paused` (nothing starts) or `draining` (no new tasks are accepted).
+    pub mode: String,
+    /// Who paused it or set it to drain, and when.
+    pub by: Option<String>,
+    pub since: Option<String>,
+    /// Devices on which nothing new starts until somebody gives them back.
+    pub maintenance: Vec<MaintenanceView>,
+    /// Present in quiet hours: no task starts before then.
+    pub start_hours_closed_until: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MaintenanceView {
+    /// UUID.
+    pub device: String,
+    /// As people call it, such as `GPU 0`.
+    pub label: String,
+    pub by: String,
+    pub since: String,
+}
+
+/// How far off the times were that tasks were told when they joined the queue: absolute errors in seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ForecastAccuracy {
+    /// Tasks that were told a time and have started since.
+    pub tasks: u64,
+    pub start_median_seconds: f64,
+    pub start_p90_seconds: f64,
+    /// Of those that have ended too; `null` while none has.
+    pub end_median_seconds: Option<f64>,
+    pub end_p90_seconds: Option<f64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

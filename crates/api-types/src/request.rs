@@ -22,6 +22,16 @@ pub struct SubmitTask {
     /// Tasks that have to end before this one starts: `ID` or `ID,ok` if they must complete, `ID,any` if any end will do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<String>,
+    /// It does not start before this time (RFC 3339, such as `2026-01-31T22:00:00+08:00`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_after: Option<String>,
+    /// It should have ended by then (RFC 3339): the closer that is, the sooner it gets its turn. Nothing is ended for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
+    /// So often it is tried again after a failure that was not its own, at most 100; left out: as the studio has it for
+    /// its kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
     /// Accept the task but keep it out of the queue until it is released.
     #[serde(default)]
     pub hold: bool,
@@ -29,6 +39,52 @@ pub struct SubmitTask {
     /// task then says what was changed.
     #[serde(default)]
     pub fit: bool,
+}
+
+/// Body of `POST /api/v1/groups`: a task, and exactly one of `over` and `array` that says how the tasks made of it differ.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitGroup {
+    pub task: SubmitTask,
+    /// Values by parameter; each combination makes a task, at most 1,000. For a fine-tune the parameters are its fields
+    /// (`lr`, `rank`, `alpha`, `epochs` and `batch` are short for the usual ones); for a command `{name}` in its arguments
+    /// and variables is replaced by the value, which is also in the variable `SAGE_PARAM_<NAME>`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub over: BTreeMap<String, Vec<serde_json::Value>>,
+    /// The command once for each index: `{index}` is replaced by it, `SAGE_ARRAY_INDEX` and `SAGE_ARRAY_SIZE` are set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array: Option<ArrayRange>,
+}
+
+/// From the first to the last index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ArrayRange {
+    pub from: u32,
+    pub to: u32,
+}
+
+/// Body of `PATCH /api/v1/tasks/{id}`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TaskPatch {
+    /// `low`, `normal`, `high` or `urgent`.
+    pub priority: String,
+}
+
+/// Body of `POST /api/v1/tasks/{id}/before`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutBefore {
+    /// A waiting task of the same priority.
+    pub task: String,
+}
+
+/// Body of `POST /api/v1/gpus/{id}/maintenance`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetMaintenance {
+    pub on: bool,
 }
 
 /// A fine-tune; what is left out gets the default of the field.

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -21,6 +23,16 @@ pub struct TaskView {
     pub priority: String,
     /// Tasks that have to end before it starts: `ID` if they must complete, `ID,any` if any end will do.
     pub after: Vec<String>,
+    /// Set if it was submitted with others as one: a sweep or an array.
+    pub group: Option<GroupMember>,
+    /// It does not start earlier, as it was asked.
+    pub start_after: Option<String>,
+    /// It should have ended by then.
+    pub deadline: Option<String>,
+    /// So often it is tried again after a failure that was not its own; `null`: as the studio has it for its kind.
+    pub retries: Option<u32>,
+    /// So often it was tried again.
+    pub retried: u32,
     /// `pending queued preparing training completed failed cancelled`.
     pub status: String,
     pub created_at: String,
@@ -64,6 +76,56 @@ pub struct CreatedTask {
     pub alternatives: Vec<AlternativeView>,
 }
 
+/// A task's place in its group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GroupMember {
+    /// Of the group: the id of its first task.
+    pub id: String,
+    /// From 0.
+    pub index: u32,
+    /// Tasks that the group was submitted with.
+    pub size: u32,
+    /// What sets this one apart, such as `learning_rate=1e-4 lora_rank=8`.
+    pub label: String,
+}
+
+/// Answer of `POST /api/v1/groups`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CreatedGroup {
+    /// The group's id.
+    pub group: String,
+    /// In the order of the values, the last parameter changing fastest.
+    pub tasks: Vec<TaskView>,
+    pub warnings: Vec<Message>,
+}
+
+/// Answer of `GET /api/v1/groups/{id}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GroupView {
+    /// The id of its first task.
+    pub id: String,
+    pub name: Option<String>,
+    pub owner: String,
+    /// Tasks that it was submitted with; deleted ones are no longer in `tasks`.
+    pub size: u32,
+    /// How many of its tasks there are in each state.
+    pub counts: BTreeMap<String, u64>,
+    /// 0 to 100: the mean of its tasks, where an ended one counts as done.
+    pub percent: f64,
+    /// The task with the lowest training loss of those that have one.
+    pub best: Option<BestMember>,
+    /// In the group's order.
+    pub tasks: Vec<TaskView>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct BestMember {
+    pub task_id: String,
+    pub label: String,
+    /// Its last training loss.
+    pub loss: f64,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ProgressView {
     /// 0 to 100.
@@ -100,7 +162,8 @@ pub struct FetchView {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WaitView {
     /// `devices_busy`, `no_usable_device`, `detecting`, `device_memory`, `whole_device`, `foreign_use`, `too_large`,
-    /// `too_many_devices`, `trial_failed`, `behind`, `reserved`, `dependency`, `preempted` or `moving`.
+    /// `too_many_devices`, `trial_failed`, `behind`, `reserved`, `dependency`, `preempted`, `moving`, `queue_paused`,
+    /// `quiet_hours`, `not_before`, `retry`, `quota`, `not_paying`, `reclaimed` or `disk_full`.
     pub code: String,
     /// 1 for the task that starts next.
     pub position: u32,
@@ -114,6 +177,16 @@ pub struct WaitView {
     pub free_bytes: Option<u64>,
     /// Who has the memory of `device`, the largest first.
     pub holders: Vec<HolderView>,
+    /// Not before then: the end of quiet hours, the time it was asked for, its next retry, a reservation.
+    pub at: Option<String>,
+    /// Who paused the queue, or which service took its memory back.
+    pub by: Option<String>,
+    /// What its owner uses of `limit`, in the unit of `quota`; or the bytes that are free on the disk.
+    pub used: Option<u64>,
+    /// What its owner may use; or the bytes that have to be free on the disk.
+    pub limit: Option<u64>,
+    /// Which allowance is used up: `running` (tasks), `gpus` or `gpu_time` (seconds in 24 hours).
+    pub quota: Option<String>,
     /// When it is expected to start and to end, if all goes as estimated; `null` where that cannot be told.
     pub starts_at: Option<String>,
     pub ends_at: Option<String>,
@@ -157,7 +230,7 @@ pub struct TaskPage {
     pub next_before: Option<String>,
     /// How many tasks there are in each state.
     #[schema(value_type = Object)]
-    pub counts: std::collections::BTreeMap<String, u64>,
+    pub counts: BTreeMap<String, u64>,
     /// Id of the newest event contained in this answer: follow `/api/v1/events` from here.
     pub last_event_id: u64,
 }

@@ -6,9 +6,9 @@ use std::{
 };
 
 use api_types::{
-    CheckView, CreatedTask, DatasetView, Devices, ErrorBody, EstimateAnswer, Explanation, FineTuneRequest,
-    JournalEntry, Metrics, ModelView, PasteDataset, Preset, QueueView, Recommendations, StudioView, SubmitTask,
-    TaskPage, TaskView,
+    CheckView, CreatedGroup, CreatedTask, DatasetView, Devices, ErrorBody, EstimateAnswer, Explanation,
+    FineTuneRequest, GroupView, JournalEntry, Metrics, ModelView, PasteDataset, Preset, PutBefore, QueueControl,
+    QueueView, Recommendations, SetMaintenance, StudioView, SubmitGroup, SubmitTask, TaskPage, TaskPatch, TaskView,
 };
 use domain::Home;
 use serde::de::DeserializeOwned;
@@ -126,6 +126,71 @@ impl Client {
     /// Why a task is where it is.
     pub fn explain(&self, id: &str) -> Result<Explanation> {
         self.get(&task_path(id, "/explain"))
+    }
+
+    /// Submits tasks that differ in some values, all of them or none.
+    pub fn submit_group(&self, group: &SubmitGroup) -> Result<CreatedGroup> {
+        self.post("/api/v1/groups", group)
+    }
+
+    pub fn group(&self, id: &str) -> Result<GroupView> {
+        self.get(&group_path(id, ""))
+    }
+
+    /// Those of its tasks that have not ended.
+    pub fn cancel_group(&self, id: &str) -> Result<GroupView> {
+        self.post(&group_path(id, "/cancel"), &())
+    }
+
+    pub fn hold_group(&self, id: &str) -> Result<GroupView> {
+        self.post(&group_path(id, "/hold"), &())
+    }
+
+    pub fn release_group(&self, id: &str) -> Result<GroupView> {
+        self.post(&group_path(id, "/release"), &())
+    }
+
+    pub fn delete_group(&self, id: &str) -> Result<()> {
+        self.remove(&group_path(id, ""))
+    }
+
+    /// Nothing starts until [`Client::resume_queue`].
+    pub fn pause_queue(&self) -> Result<QueueControl> {
+        self.post("/api/v1/queue/pause", &())
+    }
+
+    /// No new tasks are accepted until [`Client::resume_queue`].
+    pub fn drain_queue(&self) -> Result<QueueControl> {
+        self.post("/api/v1/queue/drain", &())
+    }
+
+    pub fn resume_queue(&self) -> Result<QueueControl> {
+        self.post("/api/v1/queue/resume", &())
+    }
+
+    /// By a device's UUID or a GPU's number.
+    pub fn set_maintenance(&self, gpu: &str, on: bool) -> Result<QueueControl> {
+        self.post(&format!("/api/v1/gpus/{}/maintenance", encode(gpu)), &SetMaintenance { on })
+    }
+
+    /// Out of the queue until it is released.
+    pub fn hold(&self, id: &str) -> Result<TaskView> {
+        self.post(&task_path(id, "/hold"), &())
+    }
+
+    /// At the head of its class.
+    pub fn run_next(&self, id: &str) -> Result<TaskView> {
+        self.post(&task_path(id, "/next"), &())
+    }
+
+    /// Before another one of its class.
+    pub fn move_before(&self, id: &str, other: &str) -> Result<TaskView> {
+        self.post(&task_path(id, "/before"), &PutBefore { task: other.to_owned() })
+    }
+
+    /// `low`, `normal`, `high` or `urgent`.
+    pub fn set_priority(&self, id: &str, priority: &str) -> Result<TaskView> {
+        self.send("PATCH", &task_path(id, ""), &TaskPatch { priority: priority.to_owned() })
     }
 
     pub fn cancel(&self, id: &str) -> Result<TaskView> {
@@ -329,6 +394,10 @@ impl Client {
 
 fn reader(answer: Response<Body>) -> ureq::BodyReader<'static> {
     answer.into_body().into_with_config().limit(u64::MAX).reader()
+}
+
+fn group_path(id: &str, rest: &str) -> String {
+    format!("/api/v1/groups/{}{rest}", encode(id))
 }
 
 fn task_path(id: &str, rest: &str) -> String {

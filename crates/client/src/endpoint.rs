@@ -16,6 +16,9 @@ pub struct Endpoint {
     pub process: ProcessId,
     /// Without a slash at the end, such as `http://127.0.0.1:8080`.
     pub address: String,
+    /// Where people open the page, if that is another address: with TLS, by a name that the certificate has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
     /// Bearer token of the owner of the machine, where the studio asks for a sign-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
@@ -120,7 +123,7 @@ mod tests {
     }
 
     fn endpoint(process: ProcessId) -> Endpoint {
-        Endpoint { process, address: "http://127.0.0.1:1".into(), token: None }
+        Endpoint { process, address: "http://127.0.0.1:1".into(), page: None, token: None }
     }
 
     #[test]

@@ -78,19 +78,36 @@ const RULES: &[(Method, &str, Rule)] = &[
     (Method::GET,    "/api/v1/recommendations",           reads(Need::Read)),
     (Method::POST,   "/api/v1/estimate",                  reads(Need::Read)),
     (Method::GET,    "/api/v1/queue",                     reads(Need::Read)),
+    (Method::POST,   "/api/v1/queue/pause",               does(Need::Admin, "queue.pause")),
+    (Method::POST,   "/api/v1/queue/drain",               does(Need::Admin, "queue.drain")),
+    (Method::POST,   "/api/v1/queue/resume",              does(Need::Admin, "queue.resume")),
+    (Method::POST,   "/api/v1/gpus/{id}/maintenance",     does(Need::Admin, "gpu.maintenance")),
 
     (Method::GET,    "/api/v1/tasks",                     reads(Need::Read)),
     (Method::POST,   "/api/v1/tasks",                     does(Need::Submit, "task.submit")),
     (Method::GET,    "/api/v1/tasks/{id}",                reads(Need::Read)),
     (Method::DELETE, "/api/v1/tasks/{id}",                does(Need::OwnTask, "task.delete")),
+    (Method::PATCH,  "/api/v1/tasks/{id}",                does(Need::OwnTask, "task.change")),
     (Method::POST,   "/api/v1/tasks/{id}/cancel",         does(Need::OwnTask, "task.cancel")),
+    (Method::POST,   "/api/v1/tasks/{id}/hold",           does(Need::OwnTask, "task.hold")),
     (Method::POST,   "/api/v1/tasks/{id}/release",        does(Need::OwnTask, "task.release")),
+    // These delay other people's tasks.
+    (Method::POST,   "/api/v1/tasks/{id}/next",           does(Need::Admin, "task.next")),
+    (Method::POST,   "/api/v1/tasks/{id}/before",         does(Need::Admin, "task.before")),
     (Method::GET,    "/api/v1/tasks/{id}/download",       does(Need::OwnTask, "task.download")),
     (Method::GET,    "/api/v1/tasks/{id}/explain",        reads(Need::Read)),
     (Method::GET,    "/api/v1/tasks/{id}/journal",        reads(Need::Read)),
     (Method::GET,    "/api/v1/tasks/{id}/metrics",        reads(Need::Read)),
     (Method::GET,    "/api/v1/tasks/{id}/log",            reads(Need::Read)),
     (Method::GET,    "/api/v1/tasks/{id}/log/stream",     reads(Need::Read)),
+
+    (Method::POST,   "/api/v1/groups",                    does(Need::Submit, "group.submit")),
+    (Method::GET,    "/api/v1/groups/{id}",               reads(Need::Read)),
+    // One's own, as the handlers see to, because its first task may be gone.
+    (Method::DELETE, "/api/v1/groups/{id}",               does(Need::Submit, "group.delete")),
+    (Method::POST,   "/api/v1/groups/{id}/cancel",        does(Need::Submit, "group.cancel")),
+    (Method::POST,   "/api/v1/groups/{id}/hold",          does(Need::Submit, "group.hold")),
+    (Method::POST,   "/api/v1/groups/{id}/release",       does(Need::Submit, "group.release")),
 
     // One's own; of others only for owners.
     (Method::GET,    "/api/v1/datasets",                  reads(Need::Read)),

@@ -57,10 +57,11 @@ impl App {
         openapi: Bytes,
         closing: watch::Receiver<bool>,
     ) -> App {
-        let datasets = Arc::new(Datasets::new(engine.home().uploads(), options.upload_limit));
+        let accounts = Arc::new(accounts);
+        let datasets = Arc::new(Datasets::new(engine.home().uploads(), accounts.clone(), options.upload_limit));
         App {
             engine,
-            accounts: Arc::new(accounts),
+            accounts,
             audit: AuditLog::start(audit),
             attempts: Attempts::default(),
             options,

@@ -5,6 +5,7 @@ use std::{
     thread,
 };
 
+use jiff::Timestamp;
 use store::{Audit, AuditFilter, AuditRow, Entry};
 use tokio::sync::oneshot;
 
@@ -32,6 +33,19 @@ pub struct About {
 impl About {
     pub fn target(target: impl Into<String>) -> About {
         About { target: Some(target.into()), ..About::default() }
+    }
+}
+
+/// What the studio does itself.
+pub fn by_studio(action: &str, detail: Option<String>) -> Entry {
+    Entry {
+        at: Timestamp::now(),
+        who: "-".into(),
+        address: "local".into(),
+        action: action.into(),
+        target: None,
+        outcome: "ok".into(),
+        detail,
     }
 }
 

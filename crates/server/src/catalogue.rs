@@ -5,10 +5,10 @@ use domain::{Recipe, StateKind};
 use recipes::{advice, models};
 use store::Filter;
 
-use crate::{app::App, error::Result};
+use crate::{app::App, auth::Who, error::Result};
 
-/// Models on this machine, then those worth fetching, then the tuned ones, newest first. May block.
-pub fn models(app: &App) -> Result<Vec<ModelView>> {
+/// Models on this machine, then those worth fetching, then the tuned ones that are theirs, newest first. May block.
+pub fn models(app: &App, who: &Who) -> Result<Vec<ModelView>> {
     let home = app.engine.home();
     let local = models::list(home, &app.hub_cache);
     let here = |id: &str| {
@@ -43,6 +43,9 @@ pub fn models(app: &App) -> Result<Vec<ModelView>> {
     let completed = Filter { kind: Some(StateKind::Completed), ..Filter::default() };
     for snapshot in app.engine.tasks(completed)? {
         let Recipe::FineTune(recipe) = &snapshot.task.recipe else { continue };
+        if !who.owns(&snapshot.task.owner) {
+            continue;
+        }
         views.push(ModelView {
             name: home.task(snapshot.task.id).display().to_string(),
             kind: "finetuned".into(),

@@ -5,29 +5,39 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use api_types::{DatasetView, ExamplePreview};
 use axum::{
     body::Bytes,
     extract::multipart::{Field, Multipart, MultipartError},
+    http::StatusCode,
 };
 use jiff::Timestamp;
 use recipes::dataset::{self, DatasetError, DatasetReport};
+use store::Accounts;
 use tokio::io::AsyncWriteExt;
 
-use crate::error::{ApiError, Result, blocking};
+use crate::{
+    auth::Who,
+    error::{ApiError, Result, blocking},
+    quota,
+};
 
 /// Checks remembered at most.
 const REMEMBERED: usize = 1000;
 /// Longest file name, in bytes.
 const NAME_LENGTH: usize = 200;
+/// Between two parts of an upload.
+const SILENCE: Duration = Duration::from_secs(60);
 const PARTIAL: &str = ".upload-";
 
 /// The folder of uploads, and what checks of data sets anywhere have found.
 pub struct Datasets {
     folder: PathBuf,
+    /// Knows whose each upload is.
+    accounts: Arc<Accounts>,
     /// Largest upload, in bytes.
     limit: u64,
     checks: Mutex<HashMap<PathBuf, Checked>>,
@@ -50,8 +60,8 @@ struct Version {
 }
 
 impl Datasets {
-    pub fn new(folder: PathBuf, limit: u64) -> Datasets {
-        Datasets { folder, limit, checks: Mutex::default(), naming: Mutex::default() }
+    pub fn new(folder: PathBuf, accounts: Arc<Accounts>, limit: u64) -> Datasets {
+        Datasets { folder, accounts, limit, checks: Mutex::default(), naming: Mutex::default() }
     }
 
     /// Makes the folder and removes what uploads left behind that a crash cut off.
@@ -80,6 +90,12 @@ impl Datasets {
             .next("Upload the data set and pass the path of the answer, or give a path that starts with /"))
     }
 
+    /// The name under which `path` would be an upload.
+    pub fn upload_name(&self, path: &Path) -> Option<String> {
+        let name = path.file_name()?.to_str()?;
+        (path == self.folder.join(name)).then(|| name.to_owned())
+    }
+
     /// Checks a data set, or remembers what a check of the unchanged file found. May block.
     pub fn check(&self, path: &Path) -> Result<Arc<DatasetReport>> {
         let metadata = std::fs::metadata(path).map_err(|error| missing(path, &error))?;
@@ -101,13 +117,13 @@ impl Datasets {
     }
 
     /// Takes the file of a multipart body.
-    pub async fn upload(self: &Arc<Self>, mut body: Multipart) -> Result<DatasetView> {
+    pub async fn upload(self: &Arc<Self>, mut body: Multipart, owner: &str, room: Option<u64>) -> Result<DatasetView> {
         while let Some(field) = body.next_field().await.map_err(|error| self.broken(error))? {
             if field.name() == Some("file") {
                 let name = file_name(field.file_name().unwrap_or_default())?;
-                let partial = self.receive(field, &name).await?;
-                let datasets = self.clone();
-                return blocking(move || datasets.publish(partial, &name)).await;
+                let partial = self.receive(field, &name, room).await?;
+                let (datasets, owner) = (self.clone(), owner.to_owned());
+                return blocking(move || datasets.publish(partial, &name, &owner)).await;
             }
         }
         Err(ApiError::invalid("the multipart field `file` is missing")
@@ -115,27 +131,38 @@ impl Datasets {
             .next("Send the data set as the field `file`"))
     }
 
-    pub async fn paste(self: &Arc<Self>, name: &str, content: String) -> Result<DatasetView> {
+    pub async fn paste(
+        self: &Arc<Self>,
+        name: &str,
+        content: String,
+        owner: &str,
+        room: Option<u64>,
+    ) -> Result<DatasetView> {
         let name = file_name(name)?;
-        let datasets = self.clone();
+        if room.is_some_and(|room| content.len() as u64 > room) {
+            return Err(quota::disk_full(None));
+        }
+        let (datasets, owner) = (self.clone(), owner.to_owned());
         blocking(move || {
             let partial = Partial::new(&datasets.folder, &name)?;
             let mut file = std::fs::File::create_new(&partial.path).map_err(not_written)?;
             file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(not_written)?;
-            datasets.publish(partial, &name)
+            datasets.publish(partial, &name, &owner)
         })
         .await
     }
 
-    async fn receive(&self, mut field: Field<'_>, name: &str) -> Result<Partial> {
+    async fn receive(&self, mut field: Field<'_>, name: &str, room: Option<u64>) -> Result<Partial> {
         let partial = Partial::new(&self.folder, name)?;
         let mut file = tokio::fs::File::create_new(&partial.path).await.map_err(not_written)?;
         let mut length = 0;
-        while let Some(chunk) = field.chunk().await.map_err(|error| self.broken(error))? {
-            let chunk: Bytes = chunk;
+        while let Some(chunk) = self.chunk(&mut field).await? {
             length += chunk.len() as u64;
             if length > self.limit {
                 return Err(ApiError::too_large(self.limit));
+            }
+            if room.is_some_and(|room| length > room) {
+                return Err(quota::disk_full(None));
             }
             file.write_all(&chunk).await.map_err(not_written)?;
         }
@@ -144,11 +171,24 @@ impl Datasets {
         Ok(partial)
     }
 
+    /// The next part of an upload; who sends nothing for so long has gone.
+    async fn chunk(&self, field: &mut Field<'_>) -> Result<Option<Bytes>> {
+        match tokio::time::timeout(SILENCE, field.chunk()).await {
+            Ok(chunk) => chunk.map_err(|error| self.broken(error)),
+            Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "upload-stalled", "the upload has stalled")
+                .zh("上传长时间没有进展，已中止；请重新上传")
+                .next("Upload it again")),
+        }
+    }
+
     /// Gives a valid file its name; an invalid one is removed. May block.
-    fn publish(&self, partial: Partial, name: &str) -> Result<DatasetView> {
+    fn publish(&self, partial: Partial, name: &str, owner: &str) -> Result<DatasetView> {
         let report = dataset::check(&partial.path).map_err(invalid)?;
         let _naming = self.naming.lock().expect("naming does not panic");
-        let path = self.folder.join(unused_name(&self.folder, name));
+        let name = unused_name(&self.folder, name);
+        let path = self.folder.join(&name);
+        // First whose it is, so that it is never nobody's.
+        self.accounts.set_upload_owner(&name, owner)?;
         std::fs::rename(&partial.path, &path).map_err(not_written)?;
         let (metadata, version) = stat(&path).map_err(not_written)?;
         let report = Arc::new(report);
@@ -156,13 +196,19 @@ impl Datasets {
         Ok(view(&path, &metadata, Some(&report)))
     }
 
-    /// The uploads by name. May block.
-    pub fn list(&self) -> Result<Vec<DatasetView>> {
+    /// One's own uploads, or all for whoever may see them, the newest first. May block.
+    pub fn list(&self, who: &Who) -> Result<Vec<DatasetView>> {
+        let owners = self.accounts.uploads()?;
+        let visible = |path: &Path| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let owner = name.and_then(|name| owners.get(name));
+            owner.map_or(who.is_admin(), |owner| who.owns(owner))
+        };
         let unreadable = |error| ApiError::internal("the folder of uploads could not be read", error);
         let mut views = Vec::new();
         for entry in std::fs::read_dir(&self.folder).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
-            if let Some(metadata) = self.uploaded(&path) {
+            if let Some(metadata) = self.uploaded(&path).filter(|_| visible(&path)) {
                 views.push(view(&path, &metadata, self.check(&path).ok().as_deref()));
             }
         }
@@ -170,12 +216,16 @@ impl Datasets {
         Ok(views)
     }
 
-    /// Path of an upload by its name; anything else, links and odd names included, is not one.
-    pub fn find(&self, name: &str) -> Result<PathBuf> {
+    /// Path of an upload by its name; anything else, links, odd names and other people's included, is not one. May
+    /// block.
+    pub fn find(&self, name: &str, who: &Who) -> Result<PathBuf> {
         let path = self.folder.join(name);
         let is_name = Path::new(name).file_name().is_some_and(|file| file == name);
         if is_name && self.uploaded(&path).is_some() {
-            return Ok(path);
+            let owner = self.accounts.upload_owner(name)?;
+            if owner.map_or(who.is_admin(), |owner| who.owns(&owner)) {
+                return Ok(path);
+            }
         }
         Err(ApiError::not_found("there is no such data set")
             .zh("没有这个数据集")
@@ -185,6 +235,9 @@ impl Datasets {
     pub fn remove(&self, path: &Path) -> Result<()> {
         std::fs::remove_file(path).map_err(|error| ApiError::internal("the data set could not be removed", error))?;
         self.checks().remove(path);
+        if let Some(name) = self.upload_name(path) {
+            self.accounts.forget_upload(&name)?;
+        }
         Ok(())
     }
 
@@ -207,7 +260,7 @@ impl Datasets {
     }
 
     fn broken(&self, error: MultipartError) -> ApiError {
-        if error.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
+        if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
             return ApiError::too_large(self.limit);
         }
         ApiError::bad_request("multipart", error.body_text())

@@ -1,6 +1,13 @@
 //! The archive of a finished task, written while it is sent.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     body::{Body, Bytes},
@@ -18,16 +25,27 @@ use crate::{
 };
 
 const CHUNK: usize = 64 << 10;
+/// A transfer that has not moved for so long is broken off.
+const STALLED: Duration = Duration::from_secs(60);
 
 pub async fn adapter(app: &Shared, id: TaskId) -> Result<Response> {
     let folder = app.engine.home().task(id);
+    let place = app.downloading.clone().try_acquire_owned().map_err(|_| {
+        ApiError::unavailable("busy", "too many downloads at once")
+            .zh("同时下载的用户过多，请稍后重试")
+            .next("Try again in a moment")
+            .retry_after(Duration::from_secs(10))
+    })?;
     let (sender, mut chunks) = mpsc::channel(4);
+    let runtime = tokio::runtime::Handle::current();
+    let whole = Arc::new(AtomicBool::new(false));
+    let written = whole.clone();
     tokio::task::spawn_blocking(move || {
-        let mut sink = Sink { sender: sender.clone(), buffer: Vec::with_capacity(CHUNK) };
-        let written = archive::write_adapter_archive(&folder, id, &mut sink).and_then(|()| sink.flush());
-        if let Err(error) = written {
-            // Breaks the transfer off, so that nobody takes half an archive for a whole one.
-            let _ = sender.blocking_send(Err(error));
+        let _place = place;
+        let mut sink = Sink { sender: sender.clone(), runtime, buffer: Vec::with_capacity(CHUNK) };
+        match archive::write_adapter_archive(&folder, id, &mut sink).and_then(|()| sink.flush()) {
+            Ok(()) => written.store(true, Ordering::Release),
+            Err(error) => drop(sender.try_send(Err(error))),
         }
     });
     let failed = |error: io::Error| ApiError::internal("the archive could not be written", error);
@@ -35,7 +53,13 @@ pub async fn adapter(app: &Shared, id: TaskId) -> Result<Response> {
         Some(first) => first.map_err(failed)?,
         None => return Err(failed(io::ErrorKind::UnexpectedEof.into())),
     };
-    let rest = stream::poll_fn(move |context| chunks.poll_recv(context));
+    // What ends before all is written breaks the transfer off, so that nobody takes half an archive for a whole one.
+    let rest = stream::poll_fn(move |context| {
+        chunks.poll_recv(context).map(|chunk| match chunk {
+            None if !whole.swap(true, Ordering::AcqRel) => Some(Err(io::ErrorKind::UnexpectedEof.into())),
+            chunk => chunk,
+        })
+    });
     let body = Body::from_stream(stream::once(std::future::ready(Ok(first))).chain(rest));
     let disposition = format!("attachment; filename=\"{}\"", archive::file_name(id));
     let disposition = HeaderValue::try_from(disposition).expect("task ids are plain");
@@ -52,6 +76,7 @@ pub async fn adapter(app: &Shared, id: TaskId) -> Result<Response> {
 
 /// Hands what is written to the response, in chunks.
 struct Sink {
+    runtime: tokio::runtime::Handle,
     sender: mpsc::Sender<io::Result<Bytes>>,
     buffer: Vec<u8>,
 }
@@ -70,6 +95,8 @@ impl Write for Sink {
             return Ok(());
         }
         let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK));
-        self.sender.blocking_send(Ok(chunk.into())).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        // A reader that takes nothing must not keep the thread for ever.
+        let sent = self.runtime.block_on(self.sender.send_timeout(Ok(chunk.into()), STALLED));
+        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }

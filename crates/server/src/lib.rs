@@ -7,6 +7,7 @@
 #![allow(unused_qualifications)]
 
 mod access;
+mod accuracy;
 mod app;
 mod attempts;
 mod audit;
@@ -18,14 +19,17 @@ mod devices;
 mod download;
 mod error;
 mod extract;
+mod files;
 mod guard;
 mod needs;
 mod page;
 mod passwords;
 pub mod people;
+mod quota;
 mod sse;
 mod studio_api;
 mod submit;
+mod sweep;
 mod v1;
 mod view;
 
@@ -102,20 +106,25 @@ pub async fn serve(
     app.datasets.prepare()?;
     let addresses = listeners.iter().map(|listener| listener.socket.local_addr());
     let addresses: Vec<SocketAddr> = addresses.collect::<io::Result<_>>()?;
-    let router = router(app, &addresses);
+    let authentication = if app.options.authentication { "on" } else { "off" };
+    app.audit.record(audit::by_studio("studio.start", Some(format!("authentication {authentication}")))).await;
+    let router = router(app.clone(), &addresses);
 
     let servers = listeners.into_iter().map(|listener| connections::serve(listener, router.clone(), closing.clone()));
     tokio::spawn(async move {
         shutdown.await;
         let _ = close.send(true);
     });
-    tokio::select! {
+    let served = tokio::select! {
         served = future::try_join_all(servers) => served.map(drop),
         _ = async {
             App::closed(closing).await;
             tokio::time::sleep(app::PATIENCE).await;
         } => Ok(()),
-    }
+    };
+    // What was noted before is written when this is.
+    app.audit.record(audit::by_studio("studio.stop", None)).await;
+    served
 }
 
 /// The description of both APIs, as `/api/openapi.json` serves it.

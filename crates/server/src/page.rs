@@ -10,6 +10,9 @@ use web_assets::Asset;
 
 use crate::{error::ApiError, extract, guard};
 
+/// What stands in the page where the number goes.
+const NONCE: &str = "__CSP_NONCE__";
+
 pub async fn page(request: Request) -> Response {
     let path = request.uri().path();
     if guard::is_api(path) {
@@ -23,9 +26,34 @@ pub async fn page(request: Request) -> Response {
         // A file of an older build; the page itself would only confuse whoever asked for a script.
         None if path.starts_with("/assets/") => return ApiError::not_found("Not Found").into_response(),
         // A deep link, which the page's own router understands.
-        None => web_assets::index(),
+        None => return index(),
     };
+    if asset.content_type.starts_with("text/html") {
+        return index();
+    }
     respond(asset, &request)
+}
+
+/// The page with a policy of its own: it runs and shows nothing but what came with it. Libraries make styles at run time;
+/// a number that is drawn afresh for each answer marks them, so the answer is never kept.
+fn index() -> Response {
+    let nonce = match getrandom::u64().and_then(|one| Ok((one, getrandom::u64()?))) {
+        Ok((one, two)) => format!("{one:016x}{two:016x}"),
+        Err(error) => return ApiError::internal("no random numbers", error).into_response(),
+    };
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data:; \
+         font-src 'self' data:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; \
+         frame-ancestors 'none'"
+    );
+    let asset = web_assets::index();
+    let html = String::from_utf8_lossy(&asset.bytes).replace(NONCE, &nonce);
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(asset.content_type)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::try_from(policy).expect("a policy is plain")),
+    ];
+    (headers, html).into_response()
 }
 
 fn respond(asset: Asset, request: &Request) -> Response {

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use api_types::AlternativeView;
 use axum::http::StatusCode;
-use domain::{Condition, Dependency, Estimate, FineTune, Objective, Priority, Recipe, StateKind, Terms, Warning};
+use domain::{
+    Condition, Dependency, Estimate, FineTune, Objective, Priority, Recipe, StateKind, TaskId, Terms, Warning,
+};
 use engine::{Submission, Submitted};
 use recipes::{
     advice,
@@ -15,15 +17,19 @@ use recipes::{
 
 use crate::{
     app::{App, Shared},
+    auth::Who,
     datasets,
     error::{ApiError, Result, blocking},
+    files,
     needs::{Needs, Situation},
+    quota,
 };
 
 /// Longest name of a task, in characters.
 const NAME_LENGTH: usize = 200;
 
 /// A task as a request asks for it.
+#[derive(Clone)]
 pub struct Request {
     pub name: Option<String>,
     pub recipe: Recipe,
@@ -43,31 +49,119 @@ pub struct Accepted {
 }
 
 /// Validates the task with its data set and model, and submits it.
-pub async fn submit(app: &Shared, request: Request, who: &str) -> Result<Accepted> {
-    let Request { name, recipe, time_limit, hold, priority, after, terms, fit } = request;
-    let name = name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
-    if name.as_ref().is_some_and(|name| name.chars().count() > NAME_LENGTH) {
+pub async fn submit(app: &Shared, request: Request, who: &Who) -> Result<Accepted> {
+    check(app, &request).await?;
+    admit(app, who, &request.recipe).await?;
+    let Ready { submission, alternatives } = match &request.recipe {
+        // Nothing to read, so no thread is needed.
+        Recipe::Command(_) => Ready::command(request)?,
+        Recipe::FineTune(_) => {
+            app.detected().await;
+            let (app, who) = (app.clone(), who.clone());
+            let prepare = move || {
+                let situation = Situation::now(&app)?;
+                ready(&Asker { app: &app, who: &who, situation, alternatives: true }, request)
+            };
+            blocking(prepare).await?
+        }
+    };
+    let submitted = app.engine.submit(submission, who).await?;
+    Ok(Accepted { submitted, alternatives })
+}
+
+/// Validates tasks that differ in nothing but their recipes, and submits all of them or none; each with what sets it
+/// apart.
+pub async fn submit_group(app: &Shared, members: Vec<(Request, String)>, who: &Who) -> Result<Vec<TaskId>> {
+    if let Some((first, _)) = members.first() {
+        check(app, first).await?;
+        admit(app, who, &first.recipe).await?;
+    }
+    app.detected().await;
+    let prepare = {
+        let (app, who) = (app.clone(), who.clone());
+        move || {
+            let situation = Situation::now(&app)?;
+            let asker = Asker { app: &app, who: &who, situation, alternatives: false };
+            let submission = |(request, label): (Request, String)| match ready(&asker, request) {
+                Ok(Ready { submission, .. }) => Ok((submission, label)),
+                Err(error) => Err(ApiError {
+                    detail: format!("{label}: {}", error.detail),
+                    zh: error.zh.map(|zh| format!("{label}：{zh}")),
+                    ..error
+                }),
+            };
+            members.into_iter().map(submission).collect()
+        }
+    };
+    let submissions: Vec<(Submission, String)> = blocking(prepare).await?;
+    Ok(app.engine.submit_group(submissions, who).await?)
+}
+
+/// All of a request but its recipe.
+async fn check(app: &Shared, request: &Request) -> Result<()> {
+    let Request { name, time_limit, after, .. } = request;
+    if name.as_ref().is_some_and(|name| name.trim().chars().count() > NAME_LENGTH) {
         return Err(ApiError::invalid(format!("name is longer than {NAME_LENGTH} characters")));
     }
-    if time_limit == Some(0) {
+    if *time_limit == Some(0) {
         return Err(ApiError::invalid("time_limit_seconds is 0; use 1 or more, or leave it out"));
     }
     if !after.is_empty() {
         let (app, after) = (app.clone(), after.clone());
         blocking(move || after.iter().try_for_each(|dependency| check_dependency(&app, dependency))).await?;
     }
-    validate(&recipe)?;
-    let Prepared { recipe, estimate, warnings, alternatives } = match recipe {
-        Recipe::Command(_) => Prepared { recipe, estimate: None, warnings: Vec::new(), alternatives: Vec::new() },
-        Recipe::FineTune(recipe) => {
-            app.detected().await;
-            let app = app.clone();
-            blocking(move || prepare(&app, recipe, fit)).await?
-        }
-    };
-    let submission = Submission { name, recipe, time_limit, priority, after, terms, hold, warnings, estimate };
-    let submitted = app.engine.submit(submission, who).await?;
-    Ok(Accepted { submitted, alternatives })
+    Ok(())
+}
+
+/// Whether somebody may submit tasks of this kind, by their role and the room that is left for them.
+async fn admit(app: &Shared, who: &Who, recipe: &Recipe) -> Result<()> {
+    if matches!(recipe, Recipe::Command(_)) && !who.is_admin() && !app.options.trust_members {
+        // It could read the files from which everybody's rights follow.
+        let detail = "a command can do whatever the studio's own user can, so only owners submit commands";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "commands-for-owners", detail)
+            .zh("命令以 Studio 自身用户的权限运行，因此只有所有者可以提交；请提交微调任务，或请所有者开启 trust_members")
+            .next("Submit a fine-tune, or let an owner set trust_members"));
+    }
+    quota::room(app, who).await.map(drop)
+}
+
+/// What the engine is to get, and what would fit where that does not.
+struct Ready {
+    submission: Submission,
+    alternatives: Vec<AlternativeView>,
+}
+
+impl Ready {
+    fn command(request: Request) -> Result<Ready> {
+        validate(&request.recipe)?;
+        let recipe = request.recipe.clone();
+        Ok(Ready::new(request, Prepared { recipe, estimate: None, warnings: Vec::new(), alternatives: Vec::new() }))
+    }
+
+    fn new(request: Request, prepared: Prepared) -> Ready {
+        let Request { name, recipe: _, time_limit, hold, priority, after, terms, fit: _ } = request;
+        let Prepared { recipe, estimate, warnings, alternatives } = prepared;
+        let name = name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+        let submission = Submission { name, recipe, time_limit, priority, after, terms, hold, warnings, estimate };
+        Ready { submission, alternatives }
+    }
+}
+
+/// Who asks for what in which situation.
+struct Asker<'a> {
+    app: &'a App,
+    who: &'a Who,
+    situation: Situation<'a>,
+    /// Wants to know what would fit where the task does not.
+    alternatives: bool,
+}
+
+/// May block.
+fn ready(asker: &Asker<'_>, request: Request) -> Result<Ready> {
+    let Recipe::FineTune(recipe) = &request.recipe else { return Ready::command(request) };
+    validate(&request.recipe)?;
+    let prepared = prepare(asker, recipe.clone(), request.fit)?;
+    Ok(Ready::new(request, prepared))
 }
 
 /// It is there, and can still end as it has to. May block.
@@ -102,12 +196,12 @@ struct Prepared {
 }
 
 /// May block.
-fn prepare(app: &App, recipe: FineTune, fit: bool) -> Result<Prepared> {
-    let (asked, report) = check_files(app, recipe)?;
+fn prepare(asker: &Asker<'_>, recipe: FineTune, fit: bool) -> Result<Prepared> {
+    let Asker { app, who, situation, alternatives } = asker;
+    let (asked, report) = check_files(app, who, recipe)?;
     let examples = Some(report.examples);
-    let situation = Situation::now(app)?;
     let mut needs = situation.needs(asked.clone(), examples);
-    let mut alternatives = situation.alternatives(&needs, examples);
+    let mut alternatives = if fit || *alternatives { situation.alternatives(&needs, examples) } else { Vec::new() };
     let mut fitted = None;
     if fit && needs.verdict.fit == Fit::Never {
         if alternatives.is_empty() {
@@ -144,16 +238,17 @@ fn changed(alternative: &Alternative) -> Warning {
 }
 
 /// The recipe with the data set's full path, and what is in that. May block.
-pub fn check_files(app: &App, recipe: FineTune) -> Result<(FineTune, std::sync::Arc<DatasetReport>)> {
-    let path = app.datasets.locate(&recipe.dataset_file)?;
+pub fn check_files(app: &App, who: &Who, recipe: FineTune) -> Result<(FineTune, std::sync::Arc<DatasetReport>)> {
+    let path = files::dataset(app, who, &recipe.dataset_file)?;
     let report = app.datasets.check(&path)?;
     check_objective(&path, &report, recipe.objective)?;
-    check_model(app, &recipe)?;
+    check_model(app, who, &recipe)?;
     Ok((FineTune { dataset_file: path.display().to_string(), ..recipe }, report))
 }
 
 /// May block.
-pub fn check_model(app: &App, recipe: &FineTune) -> Result<()> {
+pub fn check_model(app: &App, who: &Who, recipe: &FineTune) -> Result<()> {
+    files::check_model(app, who, &recipe.model_name)?;
     let resolved = models::resolve(&recipe.model_name, app.engine.home(), &app.hub_cache);
     resolved.map(drop).map_err(|error| ApiError::bad_request(error.code(), error.to_string()).zh(error.message_zh()))
 }
@@ -170,9 +265,12 @@ fn check_objective(path: &Path, report: &DatasetReport, objective: Objective) ->
 
 /// Said to whoever submits to a long queue; not kept with the task, because queues move.
 pub fn queue_warning(app: &App, submitted: &Submitted) -> Option<Warning> {
-    let waiting = submitted.waiting;
-    let queued = submitted.snapshot.task.state.kind() == domain::StateKind::Queued;
-    (queued && waiting > app.engine.settings().queue_warning as usize).then(|| Warning {
+    let queued = submitted.snapshot.task.state.kind() == StateKind::Queued;
+    queued.then(|| long_queue(app, submitted.waiting)).flatten()
+}
+
+pub fn long_queue(app: &App, waiting: usize) -> Option<Warning> {
+    (waiting > app.engine.settings().queue_warning as usize).then(|| Warning {
         code: "queue-long".into(),
         zh: format!("⚠️ 队列较长：当前有 {waiting} 个任务在等待，本任务可能需要较长时间才能开始"),
         en: format!("the queue is long: {waiting} tasks wait, so this one may start late"),

@@ -1,14 +1,16 @@
 //! From the engine's types to those of `/api/v1`.
 
 use api_types::{
-    AttemptView, EstimateView, FetchView, GrantView, HolderView, JournalEntry, Message, ProgressView, QueueEntry,
-    QueueEvent, TaskView, WaitView,
+    AttemptView, EstimateView, FetchView, GrantView, GroupMember, HolderView, JournalEntry, MaintenanceView, Message,
+    ProgressView, QueueControl, QueueEntry, QueueEvent, TaskView, WaitView,
 };
 use domain::{
-    Adjustment, Attempt, Condition, Dependency, Failure, Language, MemoryHolder, Priority, Progress, Recipe, StateKind,
-    Task, TaskId, TaskState, WaitCause, WaitReason, Warning,
+    Adjustment, Attempt, Condition, Control, Dependency, DeviceId, Failure, Group, Language, MemoryHolder, Priority,
+    Progress, QueueMode, QuotaKind, Recipe, StateKind, Switched, Task, TaskId, TaskState, Terms, WaitCause, WaitReason,
+    Warning,
 };
 use engine::{Forecast, Handle, TaskSnapshot, Waits};
+use jiff::Timestamp;
 use store::JournalRow;
 
 /// Waiting tasks that a `queue` event lists.
@@ -23,6 +25,11 @@ pub fn task(snapshot: &TaskSnapshot, engine: &Handle) -> TaskView {
         owner: task.owner.clone(),
         priority: priority(task.priority),
         after: task.after.iter().map(dependency).collect(),
+        group: task.terms.group.as_ref().map(group_member),
+        start_after: start_after(&task.terms).map(|at| at.to_string()),
+        deadline: task.terms.deadline.map(|at| at.to_string()),
+        retries: task.terms.retries,
+        retried: task.terms.retried,
         status: kind.to_string(),
         created_at: task.created_at.to_string(),
         started_at: task.state.started_at().map(|at| at.to_string()),
@@ -87,6 +94,15 @@ pub fn progress(progress: &Progress) -> ProgressView {
     }
 }
 
+fn group_member(group: &Group) -> GroupMember {
+    GroupMember { id: group.first.to_string(), index: group.index, size: group.size, label: group.label.clone() }
+}
+
+/// As it was asked: the time of the next retry is another matter.
+fn start_after(terms: &Terms) -> Option<Timestamp> {
+    terms.not_before.filter(|_| terms.retry_after.is_none())
+}
+
 /// As requests say it.
 pub fn priority(priority: Priority) -> String {
     let word = match priority {
@@ -114,6 +130,11 @@ pub fn wait(reason: &WaitReason, forecast: Option<&Forecast>) -> WaitView {
         needed_bytes: None,
         free_bytes: None,
         holders: Vec::new(),
+        at: None,
+        by: None,
+        used: None,
+        limit: None,
+        quota: None,
         starts_at: forecast.map(|forecast| forecast.starts_at.to_string()),
         ends_at: forecast.map(|forecast| forecast.ends_at.to_string()),
         zh: reason.sentence(Language::Zh),
@@ -121,9 +142,11 @@ pub fn wait(reason: &WaitReason, forecast: Option<&Forecast>) -> WaitView {
     };
     let holders = |holders: &[MemoryHolder]| holders.iter().map(holder).collect();
     match &*reason.cause {
+        WaitCause::Reserved { task, at, .. } => {
+            WaitView { running: Some(task.to_string()), at: Some(at.to_string()), ..view }
+        }
         WaitCause::DevicesBusy { running: task, .. }
         | WaitCause::Behind { task }
-        | WaitCause::Reserved { task, .. }
         | WaitCause::Dependency { task }
         | WaitCause::Preempted { by: task }
         | WaitCause::NotPaying { with: task, .. } => WaitView { running: Some(task.to_string()), ..view },
@@ -150,17 +173,29 @@ pub fn wait(reason: &WaitReason, forecast: Option<&Forecast>) -> WaitView {
             holders: who.iter().map(holder).collect(),
             ..view
         },
+        WaitCause::QueuePaused { by } => WaitView { by: Some(by.clone()), ..view },
+        WaitCause::QuietHours { until: at } | WaitCause::NotBefore { at } | WaitCause::Retry { at, .. } => {
+            WaitView { at: Some(at.to_string()), ..view }
+        }
+        WaitCause::Quota { kind, used, limit } => {
+            WaitView { quota: Some(quota(*kind).into()), used: Some(*used), limit: Some(*limit), ..view }
+        }
+        WaitCause::Reclaimed { device, service } => {
+            WaitView { device: Some(device.clone()), by: Some(service.clone()), ..view }
+        }
+        WaitCause::DiskFull { free, limit } => WaitView { used: Some(*free), limit: Some(*limit), ..view },
         WaitCause::NoUsableDevice { .. }
         | WaitCause::Detecting
         | WaitCause::Moving
-        | WaitCause::QueuePaused { .. }
-        | WaitCause::QuietHours { .. }
-        | WaitCause::NotBefore { .. }
-        | WaitCause::Retry { .. }
-        | WaitCause::Quota { .. }
-        | WaitCause::Reclaimed { .. }
-        | WaitCause::DiskFull { .. }
         | WaitCause::TooManyDevices { .. } => view,
+    }
+}
+
+fn quota(kind: QuotaKind) -> &'static str {
+    match kind {
+        QuotaKind::Running => "running",
+        QuotaKind::Gpus => "gpus",
+        QuotaKind::GpuTime => "gpu_time",
     }
 }
 
@@ -211,12 +246,43 @@ pub fn warning(warning: &Warning) -> Message {
     Message { code: warning.code.clone(), zh: warning.zh.clone(), en: warning.en.clone() }
 }
 
-pub fn queue(waits: &Waits) -> QueueEvent {
+/// What is switched for the whole queue now.
+pub fn control(engine: &Handle) -> QueueControl {
+    let Control { mode, maintenance } = engine.view().control();
+    let (word, switched) = match mode {
+        QueueMode::Open => ("open", None),
+        QueueMode::Paused(switched) => ("paused", Some(switched)),
+        QueueMode::Draining(switched) => ("draining", Some(switched)),
+    };
+    let (by, since) = switched.map(|Switched { by, at }| (by, at.to_string())).unzip();
+    let devices = engine.view().devices();
+    let label = |id: &DeviceId| {
+        let reading = devices.as_ref().and_then(|status| status.inventory.get(id));
+        reading.map_or_else(|| id.to_string(), engine::label)
+    };
+    let maintained = |(id, Switched { by, at }): (&DeviceId, &Switched)| MaintenanceView {
+        device: id.to_string(),
+        label: label(id),
+        by: by.clone(),
+        since: at.to_string(),
+    };
+    let closed_until = engine.settings().start_hours.closed_until(Timestamp::now());
+    QueueControl {
+        mode: word.into(),
+        by,
+        since,
+        maintenance: maintenance.iter().map(maintained).collect(),
+        start_hours_closed_until: closed_until.map(|at| at.to_string()),
+    }
+}
+
+pub fn queue(waits: &Waits, engine: &Handle) -> QueueEvent {
     let entry = |(task, reason): &(TaskId, WaitReason)| QueueEntry {
         task_id: task.to_string(),
         wait: wait(reason, waits.forecast(*task)),
     };
     QueueEvent {
+        control: control(engine),
         waiting: waits.tasks.iter().take(QUEUE_ENTRIES).map(entry).collect(),
         total: waits.tasks.len() as u64,
         long: waits.long,
@@ -259,5 +325,7 @@ mod tests {
         assert_eq!((trial.code.as_str(), trial.free_bytes, trial.holders.len()), ("trial_failed", None, 1));
         assert_eq!(view(WaitCause::Behind { task }).running.as_deref(), Some("finetune_1_2"));
         assert_eq!(view(WaitCause::Detecting).holders, []);
+        let quota = view(WaitCause::Quota { kind: QuotaKind::Gpus, used: 2, limit: 2 });
+        assert_eq!((quota.quota.as_deref(), quota.used, quota.limit), (Some("gpus"), Some(2), Some(2)));
     }
 }

@@ -74,7 +74,7 @@ impl Backups {
         if free.is_ok_and(|free| free < size.saturating_add(LEFT_FREE)) {
             return Err(StoreError::File { path: self.folder.clone(), source: io::ErrorKind::StorageFull.into() });
         }
-        let time = now.strftime("%Y%m%dT%H%M%SZ");
+        let time = now.strftime("%Y%m%dT%H%M%S%.3fZ");
         let path = self.folder.join(format!("studio-{time}-{}.db", why.word()));
         copy(&self.database, &path)?;
         for old in self.list().into_iter().filter(|backup| backup.why == why).skip(KEPT) {
@@ -89,10 +89,10 @@ impl Backups {
     }
 }
 
-/// `studio-20261124T023238Z-daily.db`
+/// `studio-20261124T023238.125Z-daily.db`
 fn parse(path: &Path) -> Option<Backup> {
     let (time, why) = path.file_name()?.to_str()?.strip_prefix("studio-")?.strip_suffix(".db")?.split_once("Z-")?;
-    let time = DateTime::strptime("%Y%m%dT%H%M%S", time).ok()?;
+    let time = DateTime::strptime("%Y%m%dT%H%M%S%.f", time).ok()?;
     let at = TimeZone::UTC.to_timestamp(time).ok()?;
     let why = Why::ALL.into_iter().find(|known| known.word() == why)?;
     Some(Backup { path: path.to_owned(), at, why })

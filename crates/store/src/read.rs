@@ -26,6 +26,8 @@ pub struct StoredTask {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Filter {
     pub kind: Option<StateKind>,
+    /// Only tasks of the group that begins with this one.
+    pub group: Option<TaskId>,
     /// Only tasks older than this one.
     pub before: Option<TaskId>,
     pub limit: Option<u32>,
@@ -74,6 +76,9 @@ impl Reader {
         if let Some(kind) = filter.kind {
             condition += &format!(" AND kind = '{kind}'");
         }
+        if let Some(first) = filter.group {
+            condition += &format!(" AND group_first = {}", first.number);
+        }
         let sql = select_tasks(&condition) + " ORDER BY number DESC LIMIT ?2";
         let before = filter.before.map_or(i64::MAX, |id| id.number as i64);
         let limit = filter.limit.map_or(-1, i64::from);
@@ -85,6 +90,18 @@ impl Reader {
                 tasks.push(stored_task(row)?);
             }
             Ok(tasks)
+        })
+    }
+
+    /// All tasks of one owner that were not removed, oldest first.
+    pub fn tasks_of(&self, owner: &str) -> Result<Vec<TaskId>> {
+        self.with(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT unix_seconds, number FROM task WHERE owner = ?1 AND removed_at IS NULL ORDER BY number",
+            )?;
+            let found =
+                statement.query_map([owner], |row| Ok(TaskId::new(row.get(0)?, row.get::<_, i64>(1)? as u64)))?;
+            Ok(found.collect::<std::result::Result<_, _>>()?)
         })
     }
 

@@ -86,7 +86,7 @@ fn what_was_committed_is_there_after_reopening() {
     let reader = Reader::open(&path).unwrap();
     let listed: Vec<u64> = reader.tasks(Filter::default()).unwrap().iter().map(|t| t.task.id.number).collect();
     assert_eq!(listed, [3, 1], "newest first, without the removed one");
-    let one = Filter { kind: Some(StateKind::Queued), before: Some(queued(3).id), limit: Some(5) };
+    let one = Filter { kind: Some(StateKind::Queued), before: Some(queued(3).id), limit: Some(5), ..Filter::default() };
     assert!(reader.tasks(one).unwrap().is_empty());
     assert_eq!(
         reader.counts().unwrap().into_iter().collect::<Vec<_>>(),

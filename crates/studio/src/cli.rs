@@ -7,8 +7,8 @@ use domain::{Home, Language};
 
 use crate::{
     commands::{
-        attempt, audit, completions, dataset, demo, estimate, generate, gpu, model, queue, simulate, studio, task,
-        token, train, trainer, user,
+        attempt, audit, completions, dataset, demo, estimate, explain, generate, gpu, model, queue, simulate, studio,
+        task, token, train, trainer, user,
     },
     error::{CliError, Result},
     help,
@@ -44,10 +44,10 @@ pub enum Command {
     /// Submit fine-tunes and other tasks, and follow them
     #[command(subcommand)]
     Task(task::Task),
-    /// Show the plan: what runs, what waits for what, and when it is expected to start
+    /// Show the plan, or change it: what runs, what waits for what, when it is expected to start
     Queue(queue::Queue),
     /// Say why a task is where it is, and what each device says to it
-    Explain(queue::Explain),
+    Explain(explain::Explain),
     /// Show the GPUs, what is free on them and which models fit
     Gpu(gpu::Gpu),
     /// Look at data sets

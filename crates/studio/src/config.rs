@@ -1,6 +1,11 @@
 //! `config.toml` in the home.
 
-use std::{io, net::IpAddr, net::Ipv4Addr, path::Path, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use domain::Home;
 use engine::{Policy, StartHours};
@@ -8,6 +13,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
+    daemon::TlsFiles,
     error::{CliError, Result},
     text::text,
 };
@@ -33,6 +39,9 @@ pub struct Server {
     pub authentication: bool,
     /// Members may submit commands and use any file of the machine, as the studio's own user could.
     pub trust_members: bool,
+    /// Certificate with its chain and private key, both PEM: serves with TLS. Paths are relative to the home.
+    pub tls_cert: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
     /// Pages from elsewhere that may use the API, such as `http://localhost:5173`.
     pub allowed_origins: Vec<String>,
     /// Names besides localhost under which people reach the studio, with the port: `gpu-box:8080`.
@@ -57,6 +66,13 @@ pub struct Queue {
     /// When tasks may start, such as `22:00-08:00`, `sat-sun` or `mon-fri 19:00-07:00`; empty: always.
     #[serde(deserialize_with = "start_hours")]
     pub start_hours: StartHours,
+}
+
+impl Server {
+    pub fn tls(&self, home: &Home) -> Option<TlsFiles> {
+        let file = |path: &Option<PathBuf>| path.as_ref().map(|path| home.root().join(path));
+        Some(TlsFiles { certificate: file(&self.tls_cert)?, key: file(&self.tls_key)? })
+    }
 }
 
 impl Queue {
@@ -151,6 +167,8 @@ impl Default for Server {
             listen: Ipv4Addr::LOCALHOST.into(),
             authentication: false,
             trust_members: false,
+            tls_cert: None,
+            tls_key: None,
             allowed_origins: Vec::new(),
             hosts: Vec::new(),
             upload_limit_gb: 10.0,
@@ -211,6 +229,9 @@ impl Config {
         let limit = config.server.upload_limit_gb;
         if !(limit > 0.0 && limit <= 1_000_000.0) {
             return Err(format!("server.upload_limit_gb = {limit}: expected a number above 0"));
+        }
+        if config.server.tls_cert.is_some() != config.server.tls_key.is_some() {
+            return Err("server.tls_cert and server.tls_key: give both or neither".into());
         }
         if config.queue.time_limit.is_zero() {
             return Err("queue.time_limit = 0: expected a duration above 0, such as \"6h\"".into());
@@ -312,7 +333,7 @@ mod tests {
     #[test]
     fn every_key_is_read_and_the_rest_keeps_its_default() {
         let config = Config::parse(
-            "[server]\nport = 1\nsecond_port = 0\nlisten = \"0.0.0.0\"\nauthentication = true\ntrust_members = true\n\
+            "[server]\nport = 1\nsecond_port = 0\nlisten = \"0.0.0.0\"\nauthentication = true\ntrust_members = true\ntls_cert = \"c.pem\"\ntls_key = \"k.pem\"\n\
              allowed_origins = [\"http://a\"]\nhosts = [\"box:1\"]\nupload_limit_gb = 0.5\n\
              [queue]\ntime_limit = \"1h30m\"\nwarn_above = 9\npolicy = \"easy\"\npreempt_after = \"1m\"\nstart_hours = [\"sat-sun\"]\n[tasks]\ngrace = \"5s\"\nretry_after = \"3s\"\nlog_cap_mb = 1\n\
              [gpus]\ntasks_per_gpu = 1\nforeign_use = \"exclusive\"\npacking_trial = \"9s\"\nsweep_deadline = \"4s\"\n\
@@ -351,6 +372,7 @@ mod tests {
         let error = Config::parse("[queue]\ntime_limit = \"soon\"\n").unwrap_err();
         assert!(error.contains("line 2") && error.contains("6h"), "{error}");
         assert!(Config::parse("[server]\nupload_limit_gb = -1\n").is_err());
+        assert!(Config::parse("[server]\ntls_cert = \"c.pem\"\n").is_err());
         assert!(Config::parse("[queue]\ntime_limit = \"0s\"\n").is_err());
         assert!(Config::parse("[gpus]\ntasks_per_gpu = 0\n").is_err());
         assert!(Config::parse("[gpus]\nsweep_deadline = \"0s\"\n").is_err());

@@ -130,9 +130,18 @@ const CHINESE: &[(&str, &str)] = &[
     ("Train one recipe here and now with trainer peft", "立即用 peft 训练器训练一个配方"),
     // queue, explain
     (
-        "Show the plan: what runs, what waits for what, and when it is expected to start",
-        "查看计划：谁在运行、谁在等什么、预计何时开始",
+        "Show the plan, or change it: what runs, what waits for what, when it is expected to start",
+        "查看或调整计划：谁在运行、谁在等什么、预计何时开始",
     ),
+    ("Start nothing more; what runs goes on", "不再启动任务，运行中的继续"),
+    ("Start tasks again after a pause or a drain", "暂停或排空之后恢复"),
+    ("Accept no new tasks; those that were accepted run to their end", "不接受新任务，已接受的运行到结束"),
+    ("Return when nothing runs and nothing waits any more", "等到没有任务在运行或等待时返回"),
+    ("Put a waiting task at the head of its class", "把排队的任务提到同优先级的最前面"),
+    ("Put a waiting task before another of its class", "把排队的任务移到同优先级的另一个之前"),
+    ("The task that is to come after it", "应排在它之后的任务"),
+    ("Take waiting tasks out of the queue until they are released", "把排队的任务移出队列，直到放行"),
+    ("Move a waiting or held task to another class", "调整排队或保留的任务的优先级"),
     ("Say why a task is where it is, and what each device says to it", "说明任务为何处于当前位置，以及每个设备的情况"),
     ("The task's id", "任务编号"),
     // simulate
@@ -187,6 +196,9 @@ const CHINESE: &[(&str, &str)] = &[
     ("Submit a fine-tune, or any command after --", "提交微调任务，或 -- 之后的任意命令"),
     ("List tasks, newest first", "列出任务，最新的在前"),
     ("Show one task in full", "显示一个任务的全部信息"),
+    ("The id is of a group: show that, and its tasks", "编号是任务组的：显示该组及其任务"),
+    ("The ids are of groups: do it to all of their tasks", "编号是任务组的：作用于组内所有任务"),
+    ("A row for each task of a group, instead of one for the group", "任务组的每个任务各占一行"),
     ("Print a task's log", "查看任务日志"),
     ("Stop running or waiting tasks", "取消运行中或排队中的任务"),
     ("Put held tasks into the queue", "把保留的任务放入队列"),
@@ -245,6 +257,23 @@ const CHINESE: &[(&str, &str)] = &[
         "Start only after this task has completed; ID,any: after it has ended in any way. Repeat for more",
         "该任务成功完成后才启动；写成 ID,any 则以任何方式结束后即可；可重复",
     ),
+    ("Do not start it before: 2h from now, at 22:00, or a date and time", "最早启动时间：2h 后、22:00 或具体日期时间"),
+    (
+        "When it should have ended: 8h from now, at 08:00, or a date and time; the closer, the sooner its turn",
+        "应完成的时间：8h 后、08:00 或具体日期时间；越近越早轮到",
+    ),
+    (
+        "How often to try again after a failure that was not its own [default: the studio's]",
+        "非自身原因失败后的重试次数 [默认：由 Studio 决定]",
+    ),
+    (
+        "A task for each combination of values, such as lr=1e-4,5e-5 rank=8,16; a command has them as {lr}, {rank}",
+        "每种取值组合一个任务，例如 lr=1e-4,5e-5 rank=8,16；命令中写作 {lr}、{rank}",
+    ),
+    (
+        "The command once for each number, such as 0-9; it has it as {index}",
+        "每个编号运行一次命令，例如 0-9；命令中写作 {index}",
+    ),
     ("The command may run on a GPU beside other tasks", "允许该命令与其他任务共用一块 GPU"),
     (
         "GPU memory that the command needs on each GPU, such as 10GiB; left out, it gets GPUs to itself",
@@ -280,6 +309,12 @@ const CHINESE: &[(&str, &str)] = &[
         "Watch the GPUs, who uses them and who waits for what, until Ctrl-C",
         "实时查看 GPU、占用者和等待的任务，直到按下 Ctrl-C",
     ),
+    (
+        "Start nothing new on a GPU, or use it again; what runs there goes on",
+        "维护某块 GPU：不再启动新任务，或恢复使用",
+    ),
+    ("The GPU's number or UUID, as `sage gpu` shows them", "GPU 的编号或 UUID，见 `sage gpu`"),
+    ("on or off", "on（开始维护）或 off（结束维护）"),
     ("Look for what keeps GPUs from being used, and say what to do", "检查 GPU 无法使用的原因，并给出处理方法"),
     ("Look at data sets", "查看数据集"),
     ("Check a data set and show its first examples", "检查数据集并显示前几条样本"),
@@ -297,6 +332,8 @@ const CHINESE: &[(&str, &str)] = &[
     ("Decides what is chosen", "决定选取结果的随机种子"),
     ("What the model shall behave like", "系统提示词"),
     ("What to ask", "要问的问题"),
+    ("Certificate with its chain (PEM), to serve with TLS", "证书及其证书链（PEM），用于 TLS"),
+    ("Private key of the certificate (PEM)", "证书的私钥（PEM）"),
     // user, token, audit
     ("Say who may use the studio, and how much of it", "管理谁可以使用 Studio 以及可用多少资源"),
     ("Make an account; asks for its password", "创建账号，会询问密码"),

@@ -6,6 +6,7 @@ use std::{
 };
 
 use console::measure_text_width;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use crate::{
@@ -98,10 +99,26 @@ pub fn or_dash<T: ToString>(value: Option<T>) -> String {
 
 /// An ISO 8601 time in the machine's time zone, such as `2026-11-23 20:00:00`.
 pub fn local_time(iso: &str) -> String {
-    match iso.parse::<jiff::Timestamp>() {
-        Ok(time) => time.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+    match iso.parse::<Timestamp>() {
+        Ok(time) => time.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
         Err(_) => iso.to_owned(),
     }
+}
+
+pub fn parse_time(iso: Option<&str>) -> Option<Timestamp> {
+    iso?.parse().ok()
+}
+
+/// Local time of day, with the day where it is another.
+pub fn clock(iso: Option<&str>) -> String {
+    or_dash(parse_time(iso).map(clock_of))
+}
+
+pub fn clock_of(at: Timestamp) -> String {
+    let zone = TimeZone::system();
+    let at = at.to_zoned_datetime(zone.clone());
+    let today = Timestamp::now().to_zoned_datetime(zone).date() == at.date();
+    at.strftime(if today { "%H:%M" } else { "%m-%d %H:%M" }).to_string()
 }
 
 #[cfg(test)]

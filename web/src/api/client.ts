@@ -58,13 +58,16 @@ function parseError(status: number, text: string): ApiError {
   return new ApiError(status, { detail: text.slice(0, 300) || `HTTP ${status}`, code: `http-${status}` });
 }
 
+/** No other site's page can send it without asking the studio, which does not answer. */
+const OURS = { 'x-sage': '1' };
+
 async function request(method: string, path: string, body?: unknown): Promise<Response> {
   const form = body instanceof URLSearchParams;
   let response: Response;
   try {
     response = await fetch(path, {
       method,
-      headers: body === undefined || form ? undefined : { 'content-type': 'application/json' },
+      headers: body === undefined || form ? OURS : { ...OURS, 'content-type': 'application/json' },
       body: body === undefined || form ? body : JSON.stringify(body),
     });
   } catch {
@@ -143,6 +146,7 @@ export const api = {
       };
       upload.onerror = () => reject(new ApiError(0, UNREACHABLE));
       upload.open('POST', '/api/v1/datasets');
+      upload.setRequestHeader('x-sage', OURS['x-sage']);
       upload.send(form);
     }),
 };

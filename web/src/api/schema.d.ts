@@ -389,7 +389,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Uploaded data sets, newest first */
+        /**
+         * Uploaded data sets, newest first
+         * @description One's own; owners see everybody's.
+         */
         get: operations["list_datasets"];
         put?: never;
         /** Upload a data set */
@@ -513,6 +516,116 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/gpus/{id}/maintenance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take a device out of the queue for maintenance, or give it back
+         * @description Nothing new starts on it meanwhile; what runs there goes on. `id` is a device's UUID, or the number of a GPU, which
+         *     stands for all of its MIG instances.
+         */
+        post: operations["set_maintenance"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Submit tasks that differ in some values
+         * @description A sweep of a fine-tune or a command over parameters, or a command for each index: all of the tasks are taken, or none.
+         */
+        post: operations["submit_group"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/groups/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A group as it stands */
+        get: operations["get_group"];
+        put?: never;
+        post?: never;
+        /** Delete the tasks of a group with their files */
+        delete: operations["delete_group"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/groups/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Cancel the tasks of a group that have not ended */
+        post: operations["cancel_group"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/groups/{id}/hold": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Hold the waiting tasks of a group back */
+        post: operations["hold_group"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/groups/{id}/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Put the held tasks of a group into the queue */
+        post: operations["release_group"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/me": {
         parameters: {
             query?: never;
@@ -601,6 +714,63 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/queue/drain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let the queue run empty
+         * @description No new tasks are accepted until it is resumed; those that were run to their end.
+         */
+        post: operations["drain_queue"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pause the queue
+         * @description Nothing starts until it is resumed; what runs goes on, and new tasks are accepted.
+         */
+        post: operations["pause_queue"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Go on after a pause or a drain */
+        post: operations["resume_queue"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/recommendations": {
         parameters: {
             query?: never;
@@ -675,6 +845,24 @@ export interface paths {
         delete: operations["delete_task"];
         options?: never;
         head?: never;
+        /** Give a waiting or held task another priority */
+        patch: operations["change_task"];
+        trace?: never;
+    };
+    "/api/v1/tasks/{id}/before": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Put a waiting task before another of its priority */
+        post: operations["move_task"];
+        delete?: never;
+        options?: never;
+        head?: never;
         patch?: never;
         trace?: never;
     };
@@ -730,6 +918,26 @@ export interface paths {
         get: operations["explain_task"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tasks/{id}/hold": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Hold a waiting task back
+         * @description It leaves the queue until it is released.
+         */
+        post: operations["hold_task"];
         delete?: never;
         options?: never;
         head?: never;
@@ -802,6 +1010,23 @@ export interface paths {
         get: operations["get_task_metrics"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tasks/{id}/next": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Put a waiting task at the head of its priority */
+        post: operations["run_task_next"];
         delete?: never;
         options?: never;
         head?: never;
@@ -921,6 +1146,13 @@ export interface components {
             patch: components["schemas"]["FineTunePatch"];
             verdict: components["schemas"]["VerdictView"];
         };
+        /** @description From the first to the last index. */
+        ArrayRange: {
+            /** Format: int32 */
+            from: number;
+            /** Format: int32 */
+            to: number;
+        };
         AttemptView: {
             /** @description UUIDs of the granted devices. */
             devices: string[];
@@ -970,6 +1202,15 @@ export interface components {
             advanced_models: components["schemas"]["BaseModel"][];
             /** @description Those that fit this machine, whatever its card. */
             recommended_for_rtx3060: components["schemas"]["BaseModel"][];
+        };
+        BestMember: {
+            label: string;
+            /**
+             * Format: double
+             * @description Its last training loss.
+             */
+            loss: number;
+            task_id: string;
         };
         /** @description The parts of the footprint in bytes; they add up to it. */
         BreakdownView: {
@@ -1071,6 +1312,14 @@ export interface components {
              * @default 3
              */
             num_epochs: number | null;
+        };
+        /** @description Answer of `POST /api/v1/groups`. */
+        CreatedGroup: {
+            /** @description The group's id. */
+            group: string;
+            /** @description In the order of the values, the last parameter changing fastest. */
+            tasks: components["schemas"]["TaskView"][];
+            warnings: components["schemas"]["Message"][];
         };
         /** @description Answer of `POST /api/v1/tasks`: the task, and what would fit where it does not. */
         CreatedTask: components["schemas"]["TaskView"] & {
@@ -1410,6 +1659,25 @@ export interface components {
             /** Format: double */
             weight_decay?: number | null;
         };
+        /** @description How far off the times were that tasks were told when they joined the queue: absolute errors in seconds. */
+        ForecastAccuracy: {
+            /**
+             * Format: double
+             * @description Of those that have ended too; `null` while none has.
+             */
+            end_median_seconds?: number | null;
+            /** Format: double */
+            end_p90_seconds?: number | null;
+            /** Format: double */
+            start_median_seconds: number;
+            /** Format: double */
+            start_p90_seconds: number;
+            /**
+             * Format: int64
+             * @description Tasks that were told a time and have started since.
+             */
+            tasks: number;
+        };
         /** @description The GPUs and what to train on them */
         GpuInfo: {
             available: boolean;
@@ -1438,6 +1706,47 @@ export interface components {
             bytes?: number | null;
             /** @description UUID. */
             device: string;
+        };
+        /** @description A task's place in its group. */
+        GroupMember: {
+            /** @description Of the group: the id of its first task. */
+            id: string;
+            /**
+             * Format: int32
+             * @description From 0.
+             */
+            index: number;
+            /** @description What sets this one apart, such as `learning_rate=1e-4 lora_rank=8`. */
+            label: string;
+            /**
+             * Format: int32
+             * @description Tasks that the group was submitted with.
+             */
+            size: number;
+        };
+        /** @description Answer of `GET /api/v1/groups/{id}`. */
+        GroupView: {
+            best?: components["schemas"]["BestMember"] | null;
+            /** @description How many of its tasks there are in each state. */
+            counts: {
+                [key: string]: number;
+            };
+            /** @description The id of its first task. */
+            id: string;
+            name?: string | null;
+            owner: string;
+            /**
+             * Format: double
+             * @description 0 to 100: the mean of its tasks, where an ended one counts as done.
+             */
+            percent: number;
+            /**
+             * Format: int32
+             * @description Tasks that it was submitted with; deleted ones are no longer in `tasks`.
+             */
+            size: number;
+            /** @description In the group's order. */
+            tasks: components["schemas"]["TaskView"][];
         };
         /** @description What the hardware says about its own condition. */
         HealthView: {
@@ -1484,6 +1793,14 @@ export interface components {
         };
         /** @description Names of projections such as `q_proj`, or a word for a usual set of them. */
         LoraTargets: string | string[];
+        MaintenanceView: {
+            by: string;
+            /** @description UUID. */
+            device: string;
+            /** @description As people call it, such as `GPU 0`. */
+            label: string;
+            since: string;
+        };
         /** @description Who is asking, and what they can do */
         Me: {
             /** @description What this session or token can do: `read`, `submit` or `admin`. */
@@ -1706,8 +2023,26 @@ export interface components {
             /** Format: int64 */
             total_steps: number;
         };
+        /** @description Body of `POST /api/v1/tasks/{id}/before`. */
+        PutBefore: {
+            /** @description A waiting task of the same priority. */
+            task: string;
+        };
+        /** @description What people have switched for the whole queue, and what time switches by itself. */
+        QueueControl: {
+            /** @description Who paused it or set it to drain, and when. */
+            by?: string | null;
+            /** @description Devices on which nothing new starts until somebody gives them back. */
+            maintenance: components["schemas"]["MaintenanceView"][];
+            /** @description `open`, `paused` (nothing starts) or `draining` (no new tasks are accepted). */
+            mode: string;
+            since?: string | null;
+            /** @description Present in quiet hours: no task starts before then. */
+            start_hours_closed_until?: string | null;
+        };
         /** @description Answer of `GET /api/v1/queue`. */
-        QueueView: {
+        QueueView: components["schemas"]["QueueControl"] & {
+            forecast_accuracy?: components["schemas"]["ForecastAccuracy"] | null;
             /** @description More tasks wait than the configured limit. */
             long: boolean;
             /** @description The one that has run longest first. */
@@ -1806,6 +2141,10 @@ export interface components {
             started_at: string;
             task_id: string;
         };
+        /** @description Body of `POST /api/v1/gpus/{id}/maintenance`. */
+        SetMaintenance: {
+            on: boolean;
+        };
         StudioView: {
             /** @description Whether `/api` asks for a sign-in. */
             authentication: boolean;
@@ -1827,11 +2166,26 @@ export interface components {
             upload_limit_bytes: number;
             version: string;
         };
+        /** @description Body of `POST /api/v1/groups`: a task, and exactly one of `over` and `array` that says how the tasks made of it differ. */
+        SubmitGroup: {
+            array?: components["schemas"]["ArrayRange"] | null;
+            /**
+             * @description Values by parameter; each combination makes a task, at most 1,000. For a fine-tune the parameters are its fields
+             *     (`lr`, `rank`, `alpha`, `epochs` and `batch` are short for the usual ones); for a command `{name}` in its arguments
+             *     and variables is replaced by the value, which is also in the variable `SAGE_PARAM_<NAME>`.
+             */
+            over?: {
+                [key: string]: unknown[];
+            };
+            task: components["schemas"]["SubmitTask"];
+        };
         /** @description Body of `POST /api/v1/tasks`: exactly one of `fine_tune` and `command`. */
         SubmitTask: {
             /** @description Tasks that have to end before this one starts: `ID` or `ID,ok` if they must complete, `ID,any` if any end will do. */
             after?: string[];
             command?: components["schemas"]["CommandRequest"] | null;
+            /** @description It should have ended by then (RFC 3339): the closer that is, the sooner it gets its turn. Nothing is ended for it. */
+            deadline?: string | null;
             fine_tune?: components["schemas"]["FineTuneRequest"] | null;
             /**
              * @description If the fine-tune does not fit this machine's GPUs, take the nearest configuration that does; a warning of the
@@ -1843,6 +2197,14 @@ export interface components {
             name?: string | null;
             /** @description `low`, `normal`, `high` or `urgent`; left out: normal. Urgent ones may interrupt others at a checkpoint. */
             priority?: string | null;
+            /**
+             * Format: int32
+             * @description So often it is tried again after a failure that was not its own, at most 100; left out: as the studio has it for
+             *     its kind.
+             */
+            retries?: number | null;
+            /** @description It does not start before this time (RFC 3339, such as `2026-01-31T22:00:00+08:00`). */
+            start_after?: string | null;
             /**
              * Format: int64
              * @description Seconds; left out: the studio's default (6 h unless configured).
@@ -1894,6 +2256,11 @@ export interface components {
             /** @description Newest first. */
             tasks: components["schemas"]["TaskView"][];
         };
+        /** @description Body of `PATCH /api/v1/tasks/{id}`. */
+        TaskPatch: {
+            /** @description `low`, `normal`, `high` or `urgent`. */
+            priority: string;
+        };
         /** @description One task as `/api/v1/tasks` and the `task` event show it. */
         TaskView: {
             /**
@@ -1909,6 +2276,8 @@ export interface components {
             config: Record<string, never>;
             created_at: string;
             dataset_path?: string | null;
+            /** @description It should have ended by then. */
+            deadline?: string | null;
             /** @description An adapter can be downloaded. */
             downloadable: boolean;
             estimate?: components["schemas"]["EstimateView"] | null;
@@ -1918,6 +2287,7 @@ export interface components {
              */
             exit_code?: number | null;
             failure?: components["schemas"]["Message"] | null;
+            group?: components["schemas"]["GroupMember"] | null;
             /** @description The model of a fine-tune, the program of a command. */
             model_name: string;
             name?: string | null;
@@ -1926,6 +2296,18 @@ export interface components {
             /** @description `low`, `normal`, `high` or `urgent`. */
             priority: string;
             progress: components["schemas"]["ProgressView"];
+            /**
+             * Format: int32
+             * @description So often it was tried again.
+             */
+            retried: number;
+            /**
+             * Format: int32
+             * @description So often it is tried again after a failure that was not its own; `null`: as the studio has it for its kind.
+             */
+            retries?: number | null;
+            /** @description It does not start earlier, as it was asked. */
+            start_after?: string | null;
             started_at?: string | null;
             /** @description `pending queued preparing training completed failed cancelled`. */
             status: string;
@@ -1990,9 +2372,14 @@ export interface components {
         };
         /** @description Why a queued task is not running now. */
         WaitView: {
+            /** @description Not before then: the end of quiet hours, the time it was asked for, its next retry, a reservation. */
+            at?: string | null;
+            /** @description Who paused the queue, or which service took its memory back. */
+            by?: string | null;
             /**
              * @description `devices_busy`, `no_usable_device`, `detecting`, `device_memory`, `whole_device`, `foreign_use`, `too_large`,
-             *     `too_many_devices`, `trial_failed`, `behind`, `reserved`, `dependency`, `preempted` or `moving`.
+             *     `too_many_devices`, `trial_failed`, `behind`, `reserved`, `dependency`, `preempted`, `moving`, `queue_paused`,
+             *     `quiet_hours`, `not_before`, `retry`, `quota`, `not_paying`, `reclaimed` or `disk_full`.
              */
             code: string;
             /** @description The device that comes nearest, as people call it. */
@@ -2008,6 +2395,11 @@ export interface components {
             holders: components["schemas"]["HolderView"][];
             /**
              * Format: int64
+             * @description What its owner may use; or the bytes that have to be free on the disk.
+             */
+            limit?: number | null;
+            /**
+             * Format: int64
              * @description On each GPU.
              */
             needed_bytes?: number | null;
@@ -2016,10 +2408,17 @@ export interface components {
              * @description 1 for the task that starts next.
              */
             position: number;
+            /** @description Which allowance is used up: `running` (tasks), `gpus` or `gpu_time` (seconds in 24 hours). */
+            quota?: string | null;
             /** @description A task this one waits for. */
             running?: string | null;
             /** @description When it is expected to start and to end, if all goes as estimated; `null` where that cannot be told. */
             starts_at?: string | null;
+            /**
+             * Format: int64
+             * @description What its owner uses of `limit`, in the unit of `quota`; or the bytes that are free on the disk.
+             */
+            used?: number | null;
             zh: string;
         };
         WaitingTask: {
@@ -3453,6 +3852,373 @@ export interface operations {
             };
         };
     };
+    set_maintenance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetMaintenance"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueControl"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description There is no such device */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description GPUs of several kinds have this number */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    submit_group: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SubmitGroup"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedGroup"];
+                };
+            };
+            /** @description The data set or the model cannot be used */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description A recipe is not valid, or there are too many */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_group: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GroupView"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_group: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Some are running or waiting */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    cancel_group: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GroupView"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description All have ended already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    hold_group: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GroupView"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description None of them waits */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    release_group: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GroupView"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description None of them is held */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     get_me: {
         parameters: {
             query?: never;
@@ -3632,6 +4398,87 @@ export interface operations {
             };
         };
     };
+    drain_queue: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueControl"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    pause_queue: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueControl"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    resume_queue: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueControl"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     recommend: {
         parameters: {
             query?: {
@@ -3703,6 +4550,8 @@ export interface operations {
             query?: {
                 /** @description Only tasks with this status. */
                 status?: string;
+                /** @description Only tasks of this group. */
+                group?: string;
                 /** @description 1 to 500. */
                 limit?: number;
                 /** @description Only tasks older than this one: `next_before` of the page before. */
@@ -3886,6 +4735,122 @@ export interface operations {
             };
         };
     };
+    change_task: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TaskPatch"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskView"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It runs or has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    move_task: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PutBefore"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskView"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description One of them does not wait, or has another priority */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     cancel_task: {
         parameters: {
             query?: never;
@@ -4007,6 +4972,52 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    hold_task: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskView"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It does not wait */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4185,6 +5196,52 @@ export interface operations {
                 };
             };
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    run_task_next: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskView"];
+                };
+            };
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It does not wait */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -23,11 +23,14 @@ export function App() {
   );
 }
 
+/** What the studio's content security policy asks of styles that scripts make. */
+const nonce = document.querySelector<HTMLMetaElement>('meta[property="csp-nonce"]')?.nonce;
+
 function Look() {
   const { language, dark } = usePreferences();
   const [router] = useState(makeRouter);
   return (
-    <ConfigProvider locale={language === 'zh-CN' ? zhCN : enUS} theme={themeOf(dark)}>
+    <ConfigProvider locale={language === 'zh-CN' ? zhCN : enUS} theme={themeOf(dark)} csp={{ nonce }}>
       <AntApp className="app">
         <LiveProvider>
           <DraftProvider>

@@ -1,5 +1,9 @@
 use api_types::ErrorBody;
-use axum::{extract::State, response::Response};
+use axum::{
+    Extension,
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use domain::{FineTune, Priority, Recipe};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -10,6 +14,7 @@ use super::{
 };
 use crate::{
     app::Shared,
+    audit::About,
     auth::Caller,
     error::{ApiError, Result},
     extract::Json,
@@ -70,7 +75,8 @@ pub async fn create(
     let mut out = Vec::new();
     let warning = warning.as_ref().map(|warning| warning.zh.as_str());
     task_object::write(&mut out, &submitted.snapshot, app.engine.home(), warning);
-    Ok(tasks::json(out))
+    let about = About::target(submitted.snapshot.task.id.to_string());
+    Ok((Extension(about), tasks::json(out)).into_response())
 }
 
 fn fine_tune(fields: &Fields<'_>) -> Result<FineTune> {

@@ -1,6 +1,6 @@
 use api_types::ErrorBody;
 use axum::{
-    Json,
+    Extension, Json,
     extract::{DefaultBodyLimit, State},
 };
 use recipes::docs_dataset::{self, DocsDataset};
@@ -10,8 +10,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::Shared,
+    audit::About,
+    auth::Caller,
     error::{ApiError, Result, blocking},
     extract::Form,
+    quota,
     v1::UploadForm,
 };
 
@@ -39,9 +42,15 @@ pub struct Uploaded {
         (status = 422, body = ErrorBody),
     )
 )]
-async fn upload(State(app): State<Shared>, body: Form) -> Result<Json<Uploaded>> {
-    let view = app.datasets.upload(body.0).await.map_err(ApiError::in_chinese)?;
-    Ok(Json(Uploaded { file_path: view.path, filename: view.filename }))
+async fn upload(
+    State(app): State<Shared>,
+    Caller(who): Caller,
+    body: Form,
+) -> Result<(Extension<About>, Json<Uploaded>)> {
+    let room = quota::room(&app, &who).await.map_err(ApiError::in_chinese)?;
+    let view = app.datasets.upload(body.0, &who, room).await.map_err(ApiError::in_chinese)?;
+    let about = Extension(About::target(&view.filename));
+    Ok((about, Json(Uploaded { file_path: view.path, filename: view.filename })))
 }
 
 /// A data set made of the SAGE documentation
@@ -66,16 +75,21 @@ pub struct DocsStats {
     (status = 409, description = "It is being made already", body = ErrorBody),
     (status = 502, description = "The documentation cannot be fetched", body = ErrorBody),
 ))]
-async fn prepare_docs(State(app): State<Shared>) -> Result<Json<PreparedDocs>> {
+async fn prepare_docs(State(app): State<Shared>, Caller(who): Caller) -> Result<Json<PreparedDocs>> {
     let _turn = app.fetching_docs.try_lock().map_err(|_| {
         ApiError::conflict("docs-under-way", "SAGE 文档正在准备中").next("Wait for the first request's answer")
     })?;
     let uploads = app.engine.home().uploads();
+    let preparing = app.clone();
     let DocsDataset { path, samples } = blocking(move || {
-        docs_dataset::prepare(&docs_dataset::url_from_env(), &uploads).map_err(|error| {
+        let docs = docs_dataset::prepare(&docs_dataset::url_from_env(), &uploads).map_err(|error| {
             ApiError::new(axum::http::StatusCode::BAD_GATEWAY, "docs-unavailable", error.to_string())
                 .next("Check the network, or set SAGE_DOCS_URL to an archive that can be reached")
-        })
+        })?;
+        if let Some(name) = preparing.datasets.upload_name(&docs.path) {
+            preparing.accounts.set_upload_owner(&name, &who)?;
+        }
+        Ok(docs)
     })
     .await?;
     Ok(Json(PreparedDocs {

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use crate::{
     app::Shared,
+    auth::Caller,
     catalogue,
     error::{Result, blocking},
 };
@@ -36,8 +37,8 @@ impl From<ModelView> for Model {
     (status = 200, body = [Model]),
     (status = 401, body = ErrorBody),
 ))]
-pub async fn models(State(app): State<Shared>) -> Result<Json<Vec<Model>>> {
-    let models = blocking(move || catalogue::models(&app)).await?;
+pub async fn models(State(app): State<Shared>, Caller(who): Caller) -> Result<Json<Vec<Model>>> {
+    let models = blocking(move || catalogue::models(&app, &who)).await?;
     Ok(Json(models.into_iter().map(Model::from).collect()))
 }
 

@@ -1,6 +1,6 @@
 use api_types::{DatasetView, ErrorBody, PasteDataset};
 use axum::{
-    Json,
+    Extension, Json,
     extract::{DefaultBodyLimit, Path, State},
     http::StatusCode,
 };
@@ -11,8 +11,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     app::{App, Shared},
+    audit::About,
+    auth::Caller,
     error::{ApiError, Result, blocking},
-    extract, guard,
+    extract, guard, quota,
 };
 
 pub fn routes() -> OpenApiRouter<Shared> {
@@ -32,13 +34,15 @@ pub struct UploadForm {
 }
 
 /// Uploaded data sets, newest first
+///
+/// One's own; owners see everybody's.
 #[utoipa::path(get, path = "/api/v1/datasets", operation_id = "list_datasets", tag = "datasets", responses(
     (status = 200, body = [DatasetView]),
     (status = 401, body = ErrorBody),
 ))]
-async fn list(State(app): State<Shared>) -> Result<Json<Vec<DatasetView>>> {
+async fn list(State(app): State<Shared>, Caller(who): Caller) -> Result<Json<Vec<DatasetView>>> {
     let datasets = app.datasets.clone();
-    blocking(move || datasets.list()).await.map(Json)
+    blocking(move || datasets.list(&who)).await.map(Json)
 }
 
 /// Upload a data set
@@ -52,9 +56,10 @@ async fn list(State(app): State<Shared>) -> Result<Json<Vec<DatasetView>>> {
         (status = 422, body = ErrorBody),
     )
 )]
-async fn upload(State(app): State<Shared>, body: extract::Form) -> Result<(StatusCode, Json<DatasetView>)> {
-    let view = app.datasets.upload(body.0).await?;
-    Ok((StatusCode::CREATED, Json(view)))
+async fn upload(State(app): State<Shared>, Caller(who): Caller, body: extract::Form) -> Result<Stored> {
+    let room = quota::room(&app, &who).await?;
+    let view = app.datasets.upload(body.0, &who, room).await?;
+    Ok(stored(view))
 }
 
 /// Store pasted text as a data set
@@ -68,10 +73,18 @@ async fn upload(State(app): State<Shared>, body: extract::Form) -> Result<(Statu
 ))]
 async fn paste(
     State(app): State<Shared>,
+    Caller(who): Caller,
     extract::Json(paste): extract::Json<PasteDataset>,
-) -> Result<(StatusCode, Json<DatasetView>)> {
-    let view = app.datasets.paste(&paste.filename, paste.content).await?;
-    Ok((StatusCode::CREATED, Json(view)))
+) -> Result<Stored> {
+    let room = quota::room(&app, &who).await?;
+    let view = app.datasets.paste(&paste.filename, paste.content, &who, room).await?;
+    Ok(stored(view))
+}
+
+type Stored = (StatusCode, Extension<About>, Json<DatasetView>);
+
+fn stored(view: DatasetView) -> Stored {
+    (StatusCode::CREATED, Extension(About::target(&view.filename)), Json(view))
 }
 
 /// Delete an uploaded data set
@@ -83,9 +96,9 @@ async fn paste(
         (status = 409, description = "A task that has not ended needs it", body = ErrorBody),
     )
 )]
-async fn delete(State(app): State<Shared>, Path(filename): Path<String>) -> Result<StatusCode> {
+async fn delete(State(app): State<Shared>, Caller(who): Caller, Path(filename): Path<String>) -> Result<StatusCode> {
     blocking(move || {
-        let path = app.datasets.find(&filename)?;
+        let path = app.datasets.find(&filename, &who)?;
         if let Some(task) = needed_by(&app, &path.display().to_string())? {
             let detail = format!("task {task} needs {filename}");
             return Err(ApiError::conflict("dataset-in-use", detail)

@@ -7,9 +7,10 @@ use utoipa::IntoParams;
 use super::recipe;
 use crate::{
     app::Shared,
+    auth::Caller,
     error::{Result, blocking},
     extract::{self, Params},
-    needs, submit, view,
+    files, needs, submit, view,
 };
 
 /// What a fine-tune would need
@@ -26,6 +27,7 @@ use crate::{
 ))]
 pub async fn estimate(
     State(app): State<Shared>,
+    Caller(who): Caller,
     extract::Json(request): extract::Json<FineTuneRequest>,
 ) -> Result<Json<EstimateAnswer>> {
     let mut recipe = recipe::fine_tune(request)?;
@@ -37,10 +39,10 @@ pub async fn estimate(
     app.detected().await;
     blocking(move || {
         if without_data {
-            submit::check_model(&app, &recipe)?;
+            submit::check_model(&app, &who, &recipe)?;
             return needs::answer(&app, recipe, None, Vec::new()).map(Json);
         }
-        let (recipe, report) = submit::check_files(&app, recipe)?;
+        let (recipe, report) = submit::check_files(&app, &who, recipe)?;
         let warnings = report.warnings.iter().map(view::warning).collect();
         needs::answer(&app, recipe, Some(report.examples), warnings).map(Json)
     })
@@ -65,11 +67,12 @@ pub struct RecommendationParams {
 ))]
 pub async fn recommendations(
     State(app): State<Shared>,
+    Caller(who): Caller,
     Params(params): Params<RecommendationParams>,
 ) -> Result<Json<Recommendations>> {
     blocking(move || {
         let dataset = params.dataset.as_deref().map(|file| -> Result<(String, u64)> {
-            let path = app.datasets.locate(file)?;
+            let path = files::dataset(&app, &who, file)?;
             let examples = app.datasets.check(&path)?.examples;
             Ok((path.display().to_string(), examples))
         });

@@ -123,7 +123,7 @@ impl Stream {
             }
         }
         let engine_view = self.app.engine.view();
-        sink.send("queue", None, &view::queue(&engine_view.waits())).await?;
+        sink.send("queue", None, &view::queue(&engine_view.waits(), &self.app.engine)).await?;
         sink.send("devices", None, &devices::view(engine_view.devices().as_deref())).await?;
         loop {
             match self.live.recv().await {
@@ -158,7 +158,7 @@ impl Stream {
                 let event = ProgressEvent { task_id: task.to_string(), progress: view::progress(&progress) };
                 sink.send("progress", None, &event).await
             }
-            Event::Queue(waits) => sink.send("queue", None, &view::queue(&waits)).await,
+            Event::Queue(waits) => sink.send("queue", None, &view::queue(&waits, &self.app.engine)).await,
             Event::Devices(status) => sink.send("devices", None, &devices::view(Some(&status))).await,
         }
     }

@@ -2,10 +2,12 @@
 
 mod accounts;
 mod audit;
+mod control;
 mod datasets;
 mod devices;
 mod estimate;
 mod events;
+mod groups;
 mod log;
 mod models;
 mod queue;
@@ -29,19 +31,31 @@ pub fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(audit::list))
         .routes(routes!(studio::studio))
         .routes(routes!(tasks::list, tasks::submit))
-        .routes(routes!(tasks::get, tasks::delete))
+        .routes(routes!(tasks::get, tasks::change, tasks::delete))
         .routes(routes!(tasks::cancel))
+        .routes(routes!(tasks::hold))
         .routes(routes!(tasks::release))
+        .routes(routes!(tasks::next))
+        .routes(routes!(tasks::before))
         .routes(routes!(tasks::download))
         .routes(routes!(tasks::metrics))
         .routes(routes!(tasks::journal))
+        .routes(routes!(groups::submit))
+        .routes(routes!(groups::get, groups::delete))
+        .routes(routes!(groups::cancel))
+        .routes(routes!(groups::hold))
+        .routes(routes!(groups::release))
         .routes(routes!(queue::explain))
         .routes(routes!(queue::queue))
+        .routes(routes!(control::pause))
+        .routes(routes!(control::drain))
+        .routes(routes!(control::resume))
         .routes(routes!(log::log))
         .routes(routes!(log::stream))
         .routes(routes!(events::events))
         .routes(routes!(devices::devices))
         .routes(routes!(devices::doctor))
+        .routes(routes!(control::maintenance))
         .routes(routes!(estimate::estimate))
         .routes(routes!(estimate::recommendations))
         .merge(datasets::routes())

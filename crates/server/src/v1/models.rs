@@ -3,6 +3,7 @@ use axum::{Json, extract::State};
 
 use crate::{
     app::Shared,
+    auth::Caller,
     catalogue,
     error::{Result, blocking},
 };
@@ -12,8 +13,8 @@ use crate::{
     (status = 200, body = [ModelView]),
     (status = 401, body = ErrorBody),
 ))]
-pub async fn models(State(app): State<Shared>) -> Result<Json<Vec<ModelView>>> {
-    blocking(move || catalogue::models(&app)).await.map(Json)
+pub async fn models(State(app): State<Shared>, Caller(who): Caller) -> Result<Json<Vec<ModelView>>> {
+    blocking(move || catalogue::models(&app, &who)).await.map(Json)
 }
 
 /// Named sets of hyper-parameters

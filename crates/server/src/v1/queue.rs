@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use store::Filter;
 
 use crate::{
+    accuracy,
     app::{App, Shared},
     error::{Result, blocking},
     extract::Id,
@@ -28,14 +29,16 @@ pub async fn queue(State(app): State<Shared>) -> Result<Json<QueueView>> {
         let (now, waits) = (Timestamp::now(), app.engine.view().waits());
         let mut running = Vec::new();
         for kind in [StateKind::Preparing, StateKind::Training] {
-            running.extend(app.engine.tasks(Filter { kind: Some(kind), before: None, limit: None })?);
+            running.extend(app.engine.tasks(Filter { kind: Some(kind), ..Filter::default() })?);
         }
         running.sort_by_key(|snapshot| (snapshot.task.state.started_at(), snapshot.task.id));
         Ok(Json(QueueView {
+            control: view::control(&app.engine),
             running: running.iter().filter_map(|snapshot| running_task(snapshot, now)).collect(),
             waiting: first(&app, &waits, WAITING)?,
             total: waits.tasks.len() as u64,
             long: waits.long,
+            forecast_accuracy: accuracy::of_late(app.engine.reader(), now)?,
         }))
     })
     .await

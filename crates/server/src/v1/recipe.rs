@@ -1,12 +1,16 @@
 //! From a request to a recipe, and from a recipe back to a request that asks for it.
 
 use api_types::{CommandRequest, FineTunePatch, FineTuneRequest, LoraTargets};
-use domain::{Command, Condition, Dependency, FineTune, InvalidTaskId, Loss, Method, Priority, TrainerKind};
+use axum::http::StatusCode;
+use domain::{Command, Condition, Dependency, FineTune, InvalidTaskId, Loss, Method, Priority, Terms, TrainerKind};
+use jiff::Timestamp;
 use recipes::Preset;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::error::{ApiError, Result};
+
+const MOST_RETRIES: u32 = 100;
 
 pub fn command(request: CommandRequest) -> Command {
     let CommandRequest { argv, cwd, env, memory_bytes, gpus, share } = request;
@@ -160,14 +164,14 @@ fn said<T: Serialize>(value: T) -> String {
     }
 }
 
-/// `low`, `normal`, `high` or `urgent`; left out: normal.
-pub fn priority(word: Option<&str>) -> Result<Priority> {
+/// `low`, `normal`, `high` or `urgent`.
+pub fn priority(word: &str) -> Result<Priority> {
     match word {
-        None | Some("normal") => Ok(Priority::Normal),
-        Some("low") => Ok(Priority::Low),
-        Some("high") => Ok(Priority::High),
-        Some("urgent") => Ok(Priority::Urgent),
-        Some(other) => Err(ApiError::invalid(format!("priority is {other:?}; use low, normal, high or urgent"))),
+        "normal" => Ok(Priority::Normal),
+        "low" => Ok(Priority::Low),
+        "high" => Ok(Priority::High),
+        "urgent" => Ok(Priority::Urgent),
+        other => Err(ApiError::invalid(format!("priority is {other:?}; use low, normal, high or urgent"))),
     }
 }
 
@@ -181,6 +185,38 @@ pub fn dependency(text: &str) -> Result<Dependency> {
     };
     let task = task.parse().map_err(|error: InvalidTaskId| ApiError::invalid(error.to_string()))?;
     Ok(Dependency { task, condition })
+}
+
+/// When a task may start and should have ended (RFC 3339), and how often it is tried again.
+pub fn terms(start_after: Option<&str>, deadline: Option<&str>, retries: Option<u32>, now: Timestamp) -> Result<Terms> {
+    let not_before = start_after.map(|text| time("start_after", text)).transpose()?;
+    let deadline = deadline.map(|text| time("deadline", text)).transpose()?;
+    if let Some(deadline) = deadline {
+        let earliest = not_before.map_or(now, |at| at.max(now));
+        if deadline <= earliest {
+            let (en, zh) = match earliest == now {
+                true => ("has passed".to_owned(), "已经过去".to_owned()),
+                false => (format!("is before {earliest}, when it may start"), format!("早于其最早启动时间 {earliest}")),
+            };
+            return Err(ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "deadline-passed",
+                format!("the deadline {deadline} {en}"),
+            )
+            .zh(format!("截止时间 {deadline} {zh}。请给出更晚的时间，或不设截止时间"))
+            .next("Give a later deadline, or leave it out"));
+        }
+    }
+    if let Some(retries) = retries.filter(|retries| *retries > MOST_RETRIES) {
+        return Err(ApiError::invalid(format!("retries is {retries}; use 0 to {MOST_RETRIES}, or leave it out")));
+    }
+    Ok(Terms { not_before, deadline, retries, ..Terms::default() })
+}
+
+fn time(field: &str, text: &str) -> Result<Timestamp> {
+    text.parse().map_err(|_| {
+        ApiError::invalid(format!("{field} is {text:?}; write a time with its zone, such as 2026-01-31T22:00:00+08:00"))
+    })
 }
 
 #[cfg(test)]
@@ -247,6 +283,24 @@ mod tests {
         assert_eq!((change.lora_rank, change.load_in_4bit), (None, None), "only what differs");
         change.apply(&mut request);
         assert_eq!(fine_tune(request).unwrap(), fits);
+    }
+
+    #[test]
+    fn a_deadline_comes_after_now_and_after_the_earliest_start() {
+        let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        let terms = |start, deadline| terms(start, deadline, Some(2), now);
+        let (eight, nine) = ("2026-01-01T20:00:00+08:00", "2026-01-01T21:00:00+08:00");
+        let given = terms(Some(nine), Some("2026-01-01T14:00:00Z")).unwrap();
+        assert_eq!(given.not_before, Some("2026-01-01T13:00:00Z".parse().unwrap()));
+        assert_eq!((given.retries, given.retried), (Some(2), 0));
+        let passed = terms(None, Some(eight)).unwrap_err();
+        assert_eq!(passed.code, "deadline-passed");
+        assert!(passed.detail.ends_with("has passed") && passed.next_step.is_some(), "{}", passed.detail);
+        let early = terms(Some("2026-01-02T00:00:00Z"), Some(nine)).unwrap_err();
+        assert!(early.detail.contains("before 2026-01-02"), "{}", early.detail);
+        assert!(terms(Some(eight), None).is_ok(), "a start that has come is now");
+        assert!(terms(Some("22:00"), None).unwrap_err().detail.contains("+08:00"));
+        assert!(super::terms(None, None, Some(101), now).is_err());
     }
 
     #[test]

@@ -1,16 +1,18 @@
 use std::io::BufReader;
 
 use api_types::{
-    CreatedTask, ErrorBody, EvalPoint, JournalEntry, MetricPoint, Metrics, SubmitTask, TaskPage, TaskView,
+    CreatedTask, ErrorBody, EvalPoint, JournalEntry, MetricPoint, Metrics, PutBefore, SubmitTask, TaskPage, TaskPatch,
+    TaskView,
 };
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use domain::{Recipe, StateKind, TaskId};
+use domain::{InvalidTaskId, Recipe, StateKind, TaskId};
 use engine::{EngineError, TaskSnapshot};
+use jiff::Timestamp;
 use recipes::progress;
 use serde::Deserialize;
 use store::Filter;
@@ -19,6 +21,7 @@ use utoipa::IntoParams;
 use super::recipe;
 use crate::{
     app::Shared,
+    audit::About,
     auth::Caller,
     download,
     error::{ApiError, Result, blocking},
@@ -37,6 +40,8 @@ const METRIC_POINTS: usize = 2000;
 pub struct ListParams {
     /// Only tasks with this status.
     status: Option<String>,
+    /// Only tasks of this group.
+    group: Option<String>,
     /// 1 to 500.
     #[param(default = 50)]
     limit: Option<u32>,
@@ -57,8 +62,11 @@ pub async fn list(State(app): State<Shared>, Params(params): Params<ListParams>)
             ApiError::invalid(format!("status {word:?} is none of {}", words.join(", ")))
         })
     });
-    let before = params.before.as_deref().map(|id| id.parse().map_err(|_| ApiError::invalid("before is no task id")));
-    let (kind, before): (_, Option<TaskId>) = (kind.transpose()?, before.transpose()?);
+    let id = |name: &str, id: Option<&String>| -> Result<Option<TaskId>> {
+        id.map(|id| id.parse().map_err(|_| ApiError::invalid(format!("{name} is no task id")))).transpose()
+    };
+    let (kind, before, group) =
+        (kind.transpose()?, id("before", params.before.as_ref())?, id("group", params.group.as_ref())?);
     let limit = params.limit.unwrap_or(DEFAULT_PAGE);
     if !(1..=LARGEST_PAGE).contains(&limit) {
         return Err(ApiError::invalid(format!("limit is {limit}; use 1 to {LARGEST_PAGE}")));
@@ -68,7 +76,7 @@ pub async fn list(State(app): State<Shared>, Params(params): Params<ListParams>)
         // Read first: what happens meanwhile is told again rather than missed.
         let last_event_id = reader.last_seq()?;
         let counts = reader.counts()?;
-        let mut tasks = app.engine.tasks(Filter { kind, before, limit: Some(limit + 1) })?;
+        let mut tasks = app.engine.tasks(Filter { kind, group, before, limit: Some(limit + 1) })?;
         let more = tasks.len() > limit as usize;
         tasks.truncate(limit as usize);
         let count = |kind: StateKind| (kind.to_string(), counts.get(&kind).copied().unwrap_or(0));
@@ -97,21 +105,28 @@ pub async fn submit(
     State(app): State<Shared>,
     Caller(who): Caller,
     extract::Json(body): extract::Json<SubmitTask>,
-) -> Result<(StatusCode, Json<CreatedTask>)> {
-    let SubmitTask { name, fine_tune, command, time_limit_seconds: time_limit, priority, after, hold, fit } = body;
-    let recipe = match (fine_tune, command) {
-        (Some(request), None) => Recipe::FineTune(recipe::fine_tune(request)?),
-        (None, Some(command)) => Recipe::Command(recipe::command(command)),
+) -> Result<(StatusCode, Extension<About>, Json<CreatedTask>)> {
+    let recipe = match (&body.fine_tune, &body.command) {
+        (Some(request), None) => Recipe::FineTune(recipe::fine_tune(request.clone())?),
+        (None, Some(command)) => Recipe::Command(recipe::command(command.clone())),
         _ => return Err(ApiError::invalid("give exactly one of `fine_tune` and `command`")),
     };
-    let priority = recipe::priority(priority.as_deref())?;
-    let after = after.iter().map(|text| recipe::dependency(text)).collect::<Result<_>>()?;
-    let request =
-        submit::Request { name, recipe, time_limit, hold, priority, after, terms: domain::Terms::default(), fit };
+    let request = request(body, recipe)?;
     let submit::Accepted { submitted, alternatives } = submit::submit(&app, request, &who).await?;
     let mut task = view::task(&submitted.snapshot, &app.engine);
     task.warnings.extend(queue_warning(&app, &submitted).as_ref().map(view::warning));
-    Ok((StatusCode::CREATED, Json(CreatedTask { task, alternatives })))
+    let about = Extension(About::target(&task.task_id));
+    Ok((StatusCode::CREATED, about, Json(CreatedTask { task, alternatives })))
+}
+
+/// The task as it was asked for, with this recipe.
+pub fn request(task: SubmitTask, recipe: Recipe) -> Result<submit::Request> {
+    let SubmitTask { name, fine_tune: _, command: _, time_limit_seconds: time_limit, hold, fit, .. } = task;
+    let priority = recipe::priority(task.priority.as_deref().unwrap_or("normal"))?;
+    let after = task.after.iter().map(|text| recipe::dependency(text)).collect::<Result<_>>()?;
+    let (start_after, deadline) = (task.start_after.as_deref(), task.deadline.as_deref());
+    let terms = recipe::terms(start_after, deadline, task.retries, Timestamp::now())?;
+    Ok(submit::Request { name, recipe, time_limit, hold, priority, after, terms, fit })
 }
 
 /// One task
@@ -148,6 +163,69 @@ pub async fn cancel(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) 
 ))]
 pub async fn release(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) -> Result<Json<TaskView>> {
     app.engine.release(id, &who).await?;
+    get(State(app), Id(id)).await
+}
+
+/// Hold a waiting task back
+///
+/// It leaves the queue until it is released.
+#[utoipa::path(post, path = "/api/v1/tasks/{id}/hold", operation_id = "hold_task", tag = "tasks", params(("id" = String, Path)), responses(
+    (status = 200, body = TaskView),
+    (status = 401, body = ErrorBody),
+    (status = 404, body = ErrorBody),
+    (status = 409, description = "It does not wait", body = ErrorBody),
+))]
+pub async fn hold(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) -> Result<Json<TaskView>> {
+    app.engine.hold(id, &who).await?;
+    get(State(app), Id(id)).await
+}
+
+/// Put a waiting task at the head of its priority
+#[utoipa::path(post, path = "/api/v1/tasks/{id}/next", operation_id = "run_task_next", tag = "tasks", params(("id" = String, Path)), responses(
+    (status = 200, body = TaskView),
+    (status = 401, body = ErrorBody),
+    (status = 404, body = ErrorBody),
+    (status = 409, description = "It does not wait", body = ErrorBody),
+))]
+pub async fn next(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) -> Result<Json<TaskView>> {
+    app.engine.run_next(id, &who).await?;
+    get(State(app), Id(id)).await
+}
+
+/// Put a waiting task before another of its priority
+#[utoipa::path(post, path = "/api/v1/tasks/{id}/before", operation_id = "move_task", tag = "tasks", params(("id" = String, Path)), request_body = PutBefore, responses(
+    (status = 200, body = TaskView),
+    (status = 401, body = ErrorBody),
+    (status = 404, body = ErrorBody),
+    (status = 409, description = "One of them does not wait, or has another priority", body = ErrorBody),
+    (status = 422, body = ErrorBody),
+))]
+pub async fn before(
+    State(app): State<Shared>,
+    Caller(who): Caller,
+    Id(id): Id,
+    extract::Json(body): extract::Json<PutBefore>,
+) -> Result<Json<TaskView>> {
+    let other = body.task.parse().map_err(|error: InvalidTaskId| ApiError::invalid(error.to_string()))?;
+    app.engine.move_before(id, other, &who).await?;
+    get(State(app), Id(id)).await
+}
+
+/// Give a waiting or held task another priority
+#[utoipa::path(patch, path = "/api/v1/tasks/{id}", operation_id = "change_task", tag = "tasks", params(("id" = String, Path)), request_body = TaskPatch, responses(
+    (status = 200, body = TaskView),
+    (status = 401, body = ErrorBody),
+    (status = 404, body = ErrorBody),
+    (status = 409, description = "It runs or has ended", body = ErrorBody),
+    (status = 422, body = ErrorBody),
+))]
+pub async fn change(
+    State(app): State<Shared>,
+    Caller(who): Caller,
+    Id(id): Id,
+    extract::Json(body): extract::Json<TaskPatch>,
+) -> Result<Json<TaskView>> {
+    app.engine.prioritise(id, recipe::priority(&body.priority)?, &who).await?;
     get(State(app), Id(id)).await
 }
 

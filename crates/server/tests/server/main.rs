@@ -1,12 +1,16 @@
 //! The server with a real engine, real supervisors and real sockets.
 
+mod accounts;
+mod cves;
 mod estimates;
 mod events;
 mod first_generation;
 mod fixture;
+mod groups;
 mod guard;
 mod openapi;
 mod page;
+mod people;
 mod queue;
 mod speed;
 mod trainer;
@@ -55,6 +59,30 @@ fn main() -> ExitCode {
             only_our_own_page_may_call,
             nothing_works_without_a_session_where_authentication_is_on,
             bodies_have_limits;
+        accounts:
+            every_route_asks_for_a_role,
+            members_deal_with_their_own,
+            trusted_members_may_name_files_and_run_commands,
+            tokens_do_what_they_are_for,
+            owners_look_after_accounts,
+            guessing_passwords_has_an_end,
+            what_people_do_is_written_down,
+            quotas_are_kept_at_the_door,
+            one_person_needs_no_account,
+            what_has_expired_is_refused;
+        cves:
+            cve_2023_48022_jobs_without_a_sign_in,
+            cve_2025_62593_a_rebound_name_with_another_user_agent,
+            cve_2026_27482_delete_is_checked_as_well,
+            cve_2025_14279_and_2024_28224_rebinding,
+            cve_2023_1177_2025_11201_2026_28414_paths_stay_in_their_folder,
+            archives_hold_only_the_tasks_own_files,
+            cve_2026_7482_a_models_header_is_not_believed,
+            cve_2026_5530_and_2026_28416_nothing_is_fetched_from_where_a_request_says,
+            cve_2025_53002_no_request_names_a_pickle,
+            cve_2026_1839_and_2025_32434_checkpoints_run_no_code,
+            keys_go_only_to_the_studio_that_made_them,
+            parsers_have_limits;
         first_generation:
             gpu_info_and_models,
             a_task_from_create_to_download,
@@ -84,8 +112,14 @@ fn main() -> ExitCode {
             a_broken_stream_goes_on_where_it_was,
             too_much_missed_is_a_resync,
             streams_end_with_the_server;
-        page: the_page_and_its_files, the_api_never_answers_with_the_page;
-        queue: the_plan_and_why_it_is_so;
+        page: the_page_and_its_files, the_page_has_a_strict_policy, the_api_never_answers_with_the_page;
+        queue:
+            the_plan_and_why_it_is_so,
+            the_order_is_changed_by_hand,
+            the_queue_is_paused_drained_and_resumed,
+            nothing_starts_on_a_device_in_maintenance,
+            terms_are_kept_and_shown;
+        groups: a_sweep_is_taken_whole_or_not_at_all, an_array_counts_and_is_held_and_released;
         speed: polling_stays_cheap;
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -6,6 +6,7 @@ pub mod completions;
 pub mod dataset;
 pub mod demo;
 pub mod estimate;
+pub mod explain;
 pub mod generate;
 pub mod gpu;
 pub mod model;
@@ -42,7 +43,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Estimate(command) => estimate::run(&home, command),
         Command::Simulate(command) => simulate::run(command),
         Command::Queue(command) => queue::run(&home, command),
-        Command::Explain(command) => queue::explain(&home, command),
+        Command::Explain(command) => explain::run(&home, command),
         Command::Generate(command) => generate::run(&home, command),
         Command::Demo(_) => unreachable!("it was run above"),
         Command::User(command) => user::run(&home, command),

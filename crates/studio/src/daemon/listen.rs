@@ -1,31 +1,55 @@
-use std::{fs, io, net::SocketAddr, os::unix::fs::MetadataExt};
+use std::{
+    fs, io,
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::MetadataExt,
+};
 
+use server::{Listener, Tls};
 use tokio::net::TcpListener;
 
-use super::{Ports, url};
+use super::{Ports, TlsFiles, url};
 use crate::{
     error::{CliError, Result},
     text::text,
 };
 
 pub struct Bound {
-    pub listeners: Vec<TcpListener>,
-    /// Of the first.
+    pub listeners: Vec<Listener>,
+    /// For programs on this machine: plain HTTP on loopback where there is TLS, because no certificate has that name.
     pub address: String,
+    /// For people: of the first listener.
+    pub page: String,
     /// The second port is a courtesy, so it may be taken; this says so.
     pub warning: Option<String>,
 }
 
-pub async fn bind(ports: &Ports) -> Result<Bound> {
+pub fn certificate(files: &TlsFiles) -> Result<Tls> {
+    Tls::load(&files.certificate, &files.key).map_err(|reason| {
+        CliError::new(
+            "tls-unusable",
+            text(
+                format!("TLS 证书或私钥无法使用：{reason}"),
+                format!("the TLS certificate or key cannot be used: {reason}"),
+            ),
+        )
+        .next(text(
+            "检查 tls_cert 和 tls_key：PEM 格式，且运行 Studio 的用户可读",
+            "check tls_cert and tls_key: PEM files that the studio's user can read",
+        ))
+    })
+}
+
+pub async fn bind(ports: &Ports, tls: Option<Tls>) -> Result<Bound> {
     let main = SocketAddr::new(ports.listen, ports.port);
     let listener = TcpListener::bind(main).await.map_err(|error| refused(main, &error))?;
     let address = listener.local_addr().map_err(|error| refused(main, &error))?;
-    let mut listeners = vec![listener];
+    let page = url(if tls.is_some() { "https" } else { "http" }, address);
+    let mut listeners = vec![Listener { socket: listener, tls: tls.clone() }];
     let mut warning = None;
     if ports.second_port != 0 && ports.second_port != address.port() {
         let second = SocketAddr::new(ports.listen, ports.second_port);
         match TcpListener::bind(second).await {
-            Ok(listener) => listeners.push(listener),
+            Ok(socket) => listeners.push(Listener { socket, tls: tls.clone() }),
             Err(error) => {
                 let who = holder_words(second.port());
                 warning = Some(text(
@@ -39,7 +63,14 @@ pub async fn bind(ports: &Ports) -> Result<Bound> {
             }
         }
     }
-    Ok(Bound { listeners, address: url(address), warning })
+    let mut local = page.clone();
+    if tls.is_some() {
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let socket = TcpListener::bind(loopback).await.map_err(|error| refused(loopback, &error))?;
+        local = url("http", socket.local_addr().map_err(|error| refused(loopback, &error))?);
+        listeners.push(socket.into());
+    }
+    Ok(Bound { listeners, address: local, page, warning })
 }
 
 fn refused(address: SocketAddr, error: &io::Error) -> CliError {

@@ -9,7 +9,7 @@ mod owner;
 use std::{
     fs, io,
     net::{IpAddr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -35,6 +35,16 @@ pub struct Ports {
     pub port: u16,
     /// 0: none.
     pub second_port: u16,
+    /// `None`: plain HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFiles>,
+}
+
+/// PEM files: the certificate with its chain, and its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 /// Serves until SIGTERM or SIGINT. `ready` is told the address, and what is not as asked for, as soon as requests are
@@ -46,6 +56,7 @@ pub fn run(
     ready: impl FnOnce(&str, Option<&str>) -> io::Result<()>,
 ) -> Result<()> {
     guard_address(home, ports.listen, config)?;
+    let tls = ports.tls.as_ref().map(listen::certificate).transpose()?;
     let mut lock = HomeLock::take(home)?;
     for folder in [home.models(), home.uploads(), home.tasks()] {
         fs::create_dir_all(&folder).map_err(|error| unwritable(home, &folder, &error))?;
@@ -64,10 +75,10 @@ pub fn run(
         .map_err(|error| CliError::new("runtime", error.to_string()))?;
     let answer = runtime.block_on(async {
         let end = Shutdown::new().map_err(|error| CliError::new("signals", error.to_string()))?;
-        let listen::Bound { listeners, address, warning } = listen::bind(&ports).await?;
+        let listen::Bound { listeners, address, page, warning } = listen::bind(&ports, tls).await?;
         // A free port that was found is kept by a restart, so that open pages find the studio again.
-        let port = listeners[0].local_addr().map_or(ports.port, |address| address.port());
-        lock.describe(&address, &Ports { port, ..ports }).map_err(|error| unwritable(home, &home.lock(), &error))?;
+        let port = listeners[0].socket.local_addr().map_or(ports.port, |address| address.port());
+        lock.describe(&page, &Ports { port, ..ports }).map_err(|error| unwritable(home, &home.lock(), &error))?;
 
         let engine =
             engine::start(engine::Options { home: home.clone(), sage: own_path()?, settings: settings(config), gpu })
@@ -79,19 +90,19 @@ pub fn run(
         let token = config.server.authentication.then(|| owner::open_session(&accounts)).transpose()?;
         let endpoint = Endpoint {
             process: ProcessId::current().map_err(|error| CliError::file("/proc".as_ref(), &error))?,
-            address: address.clone(),
+            page: (page != address).then(|| page.clone()),
+            address,
             token,
         };
         endpoint.write(home).map_err(|error| unwritable(home, &home.endpoint(), &error))?;
-        tracing::info!("SAGE Studio {} listening on {address}", env!("CARGO_PKG_VERSION"));
+        tracing::info!("SAGE Studio {} listening on {page}", env!("CARGO_PKG_VERSION"));
         if let Some(warning) = &warning {
             tracing::warn!("{warning}");
         }
         // Whoever started us may be gone by now; the studio serves all the same.
-        let _ = ready(&address, warning.as_deref());
+        let _ = ready(&page, warning.as_deref());
         database::look_after(home);
 
-        let listeners = listeners.into_iter().map(server::Listener::from).collect();
         let served = server::serve(engine.clone(), accounts, server_options(config), listeners, end.wait()).await;
         engine.shutdown().await;
         endpoint.remove(home);
@@ -169,7 +180,7 @@ fn unwritable(home: &Home, path: &Path, error: &io::Error) -> CliError {
 }
 
 /// Supervisors and trainings run the same program as this one, also after it was replaced on disk.
-fn own_path() -> Result<std::path::PathBuf> {
+fn own_path() -> Result<PathBuf> {
     std::env::current_exe().map_err(|error| CliError::file("/proc/self/exe".as_ref(), &error))
 }
 
@@ -194,12 +205,12 @@ impl Shutdown {
 }
 
 /// Such as `http://127.0.0.1:8080`.
-fn url(address: SocketAddr) -> String {
+fn url(scheme: &str, address: SocketAddr) -> String {
     // What listens everywhere is reached here by the loopback address.
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
         ip => ip,
     };
-    format!("http://{}", SocketAddr::new(ip, address.port()))
+    format!("{scheme}://{}", SocketAddr::new(ip, address.port()))
 }

@@ -122,7 +122,7 @@ impl Stage {
             format!("made a tiny model and {} examples, nothing was downloaded", samples::conversations().len()),
         ))?;
 
-        let ports = Ports { listen: [127, 0, 0, 1].into(), port: 0, second_port: 0 };
+        let ports = Ports { listen: [127, 0, 0, 1].into(), port: 0, second_port: 0, tls: None };
         let address = studio::in_background(&self.home, Some(&ports))?;
         say(&text(format!("Studio 已启动：{address}\n"), format!("the studio runs: {address}\n")))?;
         let client = Client::connect(&self.home)?;

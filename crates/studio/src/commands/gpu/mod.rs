@@ -11,6 +11,7 @@ use client::{Client, ClientError};
 use domain::{DeviceKind, Home, Inventory};
 use jiff::Timestamp;
 
+use super::queue;
 use crate::{
     config::Config,
     error::{CliError, Result},
@@ -32,12 +33,25 @@ enum GpuCommand {
     Watch,
     /// Look for what keeps GPUs from being used, and say what to do
     Doctor(doctor::Doctor),
+    /// Start nothing new on a GPU, or use it again; what runs there goes on
+    Maintenance {
+        /// The GPU's number or UUID, as `sage gpu` shows them
+        gpu: String,
+        /// on or off
+        #[arg(value_parser = ["on", "off"], hide_possible_values = true)]
+        state: String,
+    },
 }
 
 pub fn run(home: &Home, command: Gpu) -> Result<ExitCode> {
     match command.command {
         Some(GpuCommand::Watch) => return watch::run(home),
         Some(GpuCommand::Doctor(command)) => return doctor::run(home, &command),
+        Some(GpuCommand::Maintenance { gpu, state }) => {
+            let control = Client::connect(home)?.set_maintenance(&gpu, state == "on")?;
+            queue::switched(&control, command.json)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         None => {}
     }
     let devices = match Client::connect(home) {

@@ -296,6 +296,11 @@ pub mod tests {
             needed_bytes: None,
             free_bytes: None,
             holders: Vec::new(),
+            at: None,
+            by: None,
+            used: None,
+            limit: None,
+            quota: None,
             starts_at: None,
             ends_at: None,
             zh: String::new(),
@@ -336,7 +341,9 @@ pub mod tests {
         let progress =
             ProgressView { percent: 45.2, step: 9, total_steps: 20, loss: Some(1.5), ..ProgressView::default() };
         picture.progress(ProgressEvent { task_id: "finetune_1_1".into(), progress });
-        picture.queue = Some(QueueEvent { waiting: (1..=20).map(entry).collect(), total: 600, long: true });
+        let waiting = (1..=20).map(entry).collect();
+        let control = api_types::QueueControl::default();
+        picture.queue = Some(QueueEvent { control, waiting, total: 600, long: true });
         let shown = lines(&picture, 100);
         let text = shown.join("\n");
         for expected in [

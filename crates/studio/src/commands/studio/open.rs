@@ -7,7 +7,8 @@ use crate::{error::Result, output};
 
 /// Prints the address in any case: there may be no browser on this machine.
 pub fn run(home: &Home) -> Result<()> {
-    let address = Endpoint::find(home)?.address;
+    let Endpoint { address, page, .. } = Endpoint::find(home)?;
+    let address = page.unwrap_or(address);
     output::print(&format!("{address}\n"))?;
     for program in ["xdg-open", "wslview", "open"] {
         let mut command = Command::new(program);

@@ -2,6 +2,7 @@ use std::{
     fs::OpenOptions,
     io::{self, BufRead, BufReader, Read, Write},
     net::IpAddr,
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
@@ -10,7 +11,7 @@ use domain::Home;
 
 use crate::{
     config::Config,
-    daemon::{self, Ports},
+    daemon::{self, Ports, TlsFiles},
     error::{CliError, FAILED, Result},
     output,
     text::{self, text},
@@ -30,6 +31,12 @@ pub struct Start {
     /// Address to listen on; others than loopback need authentication [default: 127.0.0.1]
     #[arg(long, value_name = "ADDR")]
     listen: Option<IpAddr>,
+    /// Certificate with its chain (PEM), to serve with TLS
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Leave the terminal once it serves: the background half of a start
     #[arg(long, hide = true, requires = "foreground")]
     detach: bool,
@@ -40,7 +47,7 @@ const READY: &str = "SAGE Studio listening on ";
 
 pub fn run(home: &Home, command: Start) -> Result<()> {
     let config = Config::read(&home.config())?;
-    let ports = command.ports(&config);
+    let ports = command.ports(home, &config)?;
     if !command.foreground {
         let address = in_background(home, Some(&ports))?;
         return announce(&address);
@@ -64,12 +71,21 @@ pub fn run(home: &Home, command: Start) -> Result<()> {
 }
 
 impl Start {
-    fn ports(&self, config: &Config) -> Ports {
+    fn ports(&self, home: &Home, config: &Config) -> Result<Ports> {
         let server = &config.server;
         let port = self.port.unwrap_or(server.port);
         // Whoever asks for any free port wants to be alone with it.
         let second = if port == 0 { 0 } else { server.second_port };
-        Ports { listen: self.listen.unwrap_or(server.listen), port, second_port: self.second_port.unwrap_or(second) }
+        let tls = match (&self.tls_cert, &self.tls_key) {
+            // Said on the command line: from the folder where that was.
+            (Some(certificate), Some(key)) => {
+                let absolute = |path| std::path::absolute(path).map_err(|error| CliError::file(path, &error));
+                Some(TlsFiles { certificate: absolute(certificate)?, key: absolute(key)? })
+            }
+            _ => server.tls(home),
+        };
+        let (listen, second_port) = (self.listen.unwrap_or(server.listen), self.second_port.unwrap_or(second));
+        Ok(Ports { listen, port, second_port, tls })
     }
 }
 
@@ -86,9 +102,12 @@ pub fn in_background(home: &Home, ports: Option<&Ports>) -> Result<String> {
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     command.args(["studio", "start", "--foreground", "--detach", "--lang", text::word()]);
     command.arg("--home").arg(home.root());
-    if let Some(Ports { listen, port, second_port }) = ports {
+    if let Some(Ports { listen, port, second_port, tls }) = ports {
         command.args(["--listen", &listen.to_string()]);
         command.args(["--port", &port.to_string(), "--second-port", &second_port.to_string()]);
+        if let Some(TlsFiles { certificate, key }) = tls {
+            command.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key);
+        }
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(failed)?;

@@ -2,6 +2,7 @@
 
 mod download;
 mod follow;
+mod group;
 mod list;
 mod show;
 mod submit;
@@ -12,7 +13,9 @@ use api_types::TaskView;
 use clap::{Args, Subcommand};
 use client::Client;
 use domain::Home;
+use serde::Serialize;
 
+use super::queue;
 use crate::{error::Result, output, text::text};
 
 pub use follow::follow;
@@ -47,14 +50,17 @@ pub struct Logs {
     follow: bool,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct Ids {
     /// The tasks, such as finetune_1760000000_1
     #[arg(required = true)]
-    ids: Vec<String>,
+    pub ids: Vec<String>,
+    /// The ids are of groups: do it to all of their tasks
+    #[arg(long)]
+    pub group: bool,
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 }
 
 pub fn run(home: &Home, command: Task) -> Result<ExitCode> {
@@ -68,15 +74,29 @@ pub fn run(home: &Home, command: Task) -> Result<ExitCode> {
             output::print(&connect()?.log(&id, 0)?)?;
             Ok(ExitCode::SUCCESS)
         }
-        Task::Cancel(ids) => each(ids, |id| Ok(Some(connect()?.cancel(id)?)), text("已取消", "cancelled")),
-        Task::Release(ids) => each(ids, |id| Ok(Some(connect()?.release(id)?)), text("已放入队列", "released")),
-        Task::Delete(ids) => each(ids, |id| Ok(connect()?.delete(id).map(|()| None)?), text("已删除", "deleted")),
+        Task::Cancel(ids) => cancel(&connect()?, ids),
+        Task::Release(ids) => queue::release(&connect()?, ids),
+        Task::Delete(ids) => delete(&connect()?, ids),
         Task::Download(command) => download::run(&connect()?, command),
     }
 }
 
+fn cancel(client: &Client, ids: Ids) -> Result<ExitCode> {
+    let done = text("已取消", "cancelled");
+    match ids.group {
+        true => each(ids, |id| Ok(Some(client.cancel_group(id)?)), done),
+        false => each(ids, |id| Ok(Some(client.cancel(id)?)), done),
+    }
+}
+
+fn delete(client: &Client, ids: Ids) -> Result<ExitCode> {
+    let done = text("已删除", "deleted");
+    let delete = |id: &str| if ids.group { client.delete_group(id) } else { client.delete(id) };
+    each(ids.clone(), |id| Ok(delete(id).map(|()| None::<TaskView>)?), done)
+}
+
 /// All of them, also when one fails; then with the exit status of the first failure.
-fn each(ids: Ids, act: impl Fn(&str) -> Result<Option<TaskView>>, done: &str) -> Result<ExitCode> {
+pub fn each<T: Serialize>(ids: Ids, act: impl Fn(&str) -> Result<Option<T>>, done: &str) -> Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     let mut views = Vec::new();
     for id in &ids.ids {
@@ -109,6 +129,11 @@ pub fn example(status: &str) -> TaskView {
         owner: "ana".into(),
         priority: "normal".into(),
         after: Vec::new(),
+        group: None,
+        start_after: None,
+        deadline: None,
+        retries: None,
+        retried: 0,
         status: status.into(),
         created_at: String::new(),
         started_at: None,

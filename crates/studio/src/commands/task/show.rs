@@ -4,6 +4,7 @@ use api_types::{EstimateView, GrantView, TaskView};
 use clap::Args;
 use client::Client;
 
+use super::group;
 use crate::{
     error::Result,
     output::{self, bytes, duration, local_time, or_dash},
@@ -14,23 +15,24 @@ use crate::{
 pub struct Show {
     /// The task, such as finetune_1760000000_1
     id: String,
+    /// The id is of a group: show that, and its tasks
+    #[arg(long)]
+    group: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(client: &Client, command: &Show) -> Result<ExitCode> {
+    if command.group {
+        return group::show(&client.group(&command.id)?, command.json);
+    }
     let task = client.task(&command.id)?;
     if command.json {
         output::json(&task)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut lines = String::new();
-    for (name, value) in facts(&task) {
-        let name = format!("{name}{}", text("：", ":"));
-        let padding = " ".repeat(14usize.saturating_sub(console::measure_text_width(&name)));
-        lines.push_str(&format!("{name}{padding}{value}\n"));
-    }
+    let mut lines = lines(facts(&task));
     lines.push_str(text("经过：\n", "history:\n"));
     for entry in client.journal(&command.id)? {
         let from = entry.from.map(|from| format!("{} → ", status_word(&from))).unwrap_or_default();
@@ -41,6 +43,17 @@ pub fn run(client: &Client, command: &Show) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A line for each, the values one below the other.
+pub fn lines(facts: Vec<(&'static str, String)>) -> String {
+    let mut lines = String::new();
+    for (name, value) in facts {
+        let name = format!("{name}{}", text("：", ":"));
+        let padding = " ".repeat(14usize.saturating_sub(console::measure_text_width(&name)));
+        lines.push_str(&format!("{name}{padding}{value}\n"));
+    }
+    lines
+}
+
 fn facts(task: &TaskView) -> Vec<(&'static str, String)> {
     let progress = &task.progress;
     let mut facts = vec![
@@ -49,6 +62,10 @@ fn facts(task: &TaskView) -> Vec<(&'static str, String)> {
     ];
     let mut add = |zh, en, value: Option<String>| facts.extend(value.map(|value| (text(zh, en), value)));
     add("名称", "name", task.name.clone());
+    add("任务组", "group", task.group.as_ref().map(|group| format!("{} ({})", group.id, group.label)));
+    add("最早开始", "not before", task.start_after.as_deref().map(local_time));
+    add("截止", "deadline", task.deadline.as_deref().map(local_time));
+    add("重试", "retries", retries(task));
     add("等待", "waits", task.wait.as_ref().map(|wait| text(&wait.zh, &wait.en).clone()));
     add("原因", "reason", task.failure.as_ref().map(|failure| text(&failure.zh, &failure.en).clone()));
     for warning in &task.warnings {
@@ -88,6 +105,15 @@ fn facts(task: &TaskView) -> Vec<(&'static str, String)> {
         add("进程", "pid", attempt.pid.map(|pid| pid.to_string()));
     }
     facts
+}
+
+/// `1 of 3`, or nothing where it was neither asked for nor needed.
+fn retries(task: &TaskView) -> Option<String> {
+    match (task.retried, task.retries) {
+        (0, None) => None,
+        (retried, None) => Some(retried.to_string()),
+        (retried, Some(most)) => Some(text(format!("{retried}/{most}"), format!("{retried} of {most}"))),
+    }
 }
 
 /// `21.3 GiB (19.9 GiB to 23.0 GiB), 1 h 24 min`

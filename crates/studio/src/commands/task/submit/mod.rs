@@ -1,5 +1,7 @@
 mod fine_tune;
 mod fit;
+mod group;
+mod when;
 
 use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
@@ -43,6 +45,21 @@ pub struct Submit {
     /// Start only after this task has completed; ID,any: after it has ended in any way. Repeat for more
     #[arg(long, value_name = "ID")]
     after: Vec<String>,
+    /// Do not start it before: 2h from now, at 22:00, or a date and time
+    #[arg(long, value_name = "TIME")]
+    start_after: Option<String>,
+    /// When it should have ended: 8h from now, at 08:00, or a date and time; the closer, the sooner its turn
+    #[arg(long, value_name = "TIME")]
+    deadline: Option<String>,
+    /// How often to try again after a failure that was not its own [default: the studio's]
+    #[arg(long, value_name = "N")]
+    retries: Option<u32>,
+    /// A task for each combination of values, such as lr=1e-4,5e-5 rank=8,16; a command has them as {lr}, {rank}
+    #[arg(long, value_name = "NAME=VALUES", num_args = 1.., conflicts_with_all = ["follow", "dry_run"])]
+    sweep: Vec<String>,
+    /// The command once for each number, such as 0-9; it has it as {index}
+    #[arg(long, value_name = "FIRST-LAST", requires = "command", conflicts_with_all = ["follow", "sweep"])]
+    array: Option<String>,
     /// A name to know it by
     #[arg(long)]
     name: Option<String>,
@@ -68,8 +85,19 @@ pub struct Submit {
 
 pub fn run(home: &Home, command: Submit) -> Result<ExitCode> {
     let Submit { follow, json, dry_run, .. } = command;
+    let (sweep, array) = (command.sweep.clone(), command.array.clone());
     let task = request(command)?;
+    let group = group::group(&task, &sweep, array.as_deref())?;
     let client = Client::connect(home)?;
+    if let Some(group) = group {
+        let created = client.submit_group(&group)?;
+        if json {
+            output::json(&created)?
+        } else {
+            group::announce(&created)?
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     if let (true, Some(request)) = (dry_run, &task.fine_tune) {
         let answer = client.estimate(request)?;
         if json {
@@ -123,8 +151,19 @@ fn request(submit: Submit) -> Result<SubmitTask> {
         })
         .transpose()?;
     let Submit { name, hold, fit, gpus, .. } = submit;
-    let (priority, after) = (submit.priority, submit.after);
-    let task = SubmitTask { name, time_limit_seconds, priority, after, hold, fit, ..SubmitTask::default() };
+    let time = |option: &str, word: Option<&str>| word.map(|word| when::when(option, word)).transpose();
+    let task = SubmitTask {
+        name,
+        time_limit_seconds,
+        priority: submit.priority,
+        after: submit.after,
+        start_after: time("--start-after", submit.start_after.as_deref())?,
+        deadline: time("--deadline", submit.deadline.as_deref())?,
+        retries: submit.retries,
+        hold,
+        fit,
+        ..SubmitTask::default()
+    };
     if submit.command.is_empty() {
         if !submit.env.is_empty() {
             return Err(CliError::usage(
