@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs};
 
 use api_types::{CommandRequest, SubmitTask};
-use serde_json::json;
+use domain::{FineTune, Recipe};
 
 use crate::{
     machine::{Machine, beside_sage},
@@ -50,10 +50,15 @@ exit $code
 "#;
     let submit = |(gpus, gib, epochs): (u32, u64, u32)| {
         let recipe = home.join(format!("recipe-{gpus}-{gib}-{epochs}.json"));
-        let text = json!({
-            "model_name": model, "dataset_file": data, "num_epochs": epochs, "batch_size": 4, "max_length": 64,
-        });
-        fs::write(&recipe, text.to_string()).unwrap();
+        let fine_tune = FineTune {
+            model_name: model.display().to_string(),
+            dataset_file: data.display().to_string(),
+            num_epochs: epochs,
+            batch_size: 4,
+            max_length: 64,
+            ..FineTune::default()
+        };
+        fs::write(&recipe, serde_json::to_string(&Recipe::FineTune(fine_tune)).unwrap()).unwrap();
         let env = [
             ("HOLD", beside_sage("fakegpu-hold").display().to_string()),
             ("SAGE", beside_sage("sage").display().to_string()),

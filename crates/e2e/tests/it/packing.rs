@@ -19,9 +19,9 @@ fn trainings_that_slow_each_other_down_too_much_are_taken_apart() {
     let machine = Machine::configured("1xRTX3060", "[gpus]\npacking_trial = \"2s\"\n", |_| {});
     let client = machine.client();
     let tiny = tiny(&machine.studio);
-    let first = machine.submit(&fine_tune(&tiny, 20_000));
+    let first = machine.submit(&fine_tune(&tiny, 1000));
     wait_until(&client, &first, "to train alone", |task| task.progress.step > 200);
-    let second = machine.submit(&fine_tune(&tiny, 20_000));
+    let second = machine.submit(&fine_tune(&tiny, 1000));
     let pid = |id: &str| {
         let task = wait_until(&client, id, "to train", |task| task.progress.step > 0);
         Pid::from_raw(task.attempt.unwrap().pid.unwrap() as i32).unwrap()

@@ -1,46 +1,36 @@
 //! Failures that are not a training's own are tried again; its own are not.
 
-use std::fs;
-
-use client::testing::{Options, Studio, wait_for};
-use rustix::process::{Pid, Signal, kill_process};
-
-use crate::support::{PATIENCE, fine_tune, path, script, tiny, wait_status, wait_until};
+use crate::{
+    machine::Machine,
+    support::{fine_tune, path, script, tiny, wait_status, wait_until},
+};
 
 #[test]
-fn a_training_whose_supervisor_is_killed_goes_on_from_its_checkpoint() {
-    let config = "[tasks]\nretry_after = \"100ms\"\n";
-    let studio = Studio::start_with(Options { config: config.into(), ..Options::default() });
-    let client = studio.client();
-    let mut task = fine_tune(&tiny(&studio), 60);
+fn a_training_whose_gpu_is_lost_goes_on_on_another() {
+    let machine = Machine::configured("2xRTX3060", "[tasks]\nretry_after = \"0s\"\n", |_| {});
+    let client = machine.client();
+    let mut task = fine_tune(&tiny(&machine.studio), 100);
     task.fine_tune.as_mut().unwrap().seed = Some(7);
     let last_loss = |id: &str| client.metrics(id).unwrap().train.last().expect("it made steps").loss;
-    let undisturbed = client.submit(&task).unwrap().task_id;
+    let undisturbed = machine.submit(&task);
     wait_status(&client, &undisturbed, "completed");
 
-    let id = client.submit(&task).unwrap().task_id;
-    let checkpoints = studio.home().task(id.parse().unwrap()).join("checkpoints");
-    wait_for("its first checkpoint", PATIENCE, || fs::read_dir(&checkpoints).ok()?.flatten().next());
-    for pid in studio.processes().into_iter().filter(|pid| *pid != studio.pid() && mentions(*pid, &id)) {
-        let _ = kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL);
-    }
-    let waiting =
-        wait_until(&client, &id, "to be put back", |task| task.attempt.is_none() || task.status == "completed");
-    println!("{:?}", waiting.wait);
+    let id = machine.submit(&task);
+    wait_until(&client, &id, "to make some steps", |task| task.progress.step > 20);
+    let first = client.task(&id).unwrap().attempt.unwrap().devices;
+    assert_eq!(first, [machine.uuid(0)]);
+    machine.gpus.update(|state| {
+        state.gpus[0].xids.push(79);
+        state.gpus[0].lost = true;
+    });
     wait_status(&client, &id, "completed");
     assert_eq!(path(&client, &id), ["preparing", "training", "queued", "preparing", "training", "completed"]);
+    let why = client.journal(&id).unwrap().into_iter().find(|entry| entry.to == "queued").unwrap().why;
+    assert_eq!(why, "device-lost; tried again");
     let (with, without) = (last_loss(&id), last_loss(&undisturbed));
     assert!((with - without).abs() < 1e-6, "{with} instead of {without}");
 
-    let own_fault = client.submit(&script(&studio, "exit 3")).unwrap().task_id;
+    let own_fault = machine.submit(&script(&machine.studio, "exit 3"));
     wait_status(&client, &own_fault, "failed");
     assert_eq!(path(&client, &own_fault).iter().filter(|state| *state == "preparing").count(), 1);
-}
-
-/// The process belongs to this task.
-fn mentions(pid: u32, task: &str) -> bool {
-    let holds = |file: &str| {
-        fs::read(format!("/proc/{pid}/{file}")).is_ok_and(|text| String::from_utf8_lossy(&text).contains(task))
-    };
-    holds("cmdline") || holds("environ")
 }
