@@ -28,7 +28,7 @@ pub fn holders(
         let grant = running.attempt.grant.clone();
         let used = |device: &DeviceId| used(inventory?.get(device)?, *task, &progress);
         let used = grant.devices.iter().map(|granted| used(&granted.device)).collect();
-        let stopping = running.preempted.is_some() || running.task.state.kind() != StateKind::Training;
+        let stopping = running.paused.is_some() || running.task.state.kind() != StateKind::Training;
         scheduler::Running {
             task: *task,
             owner: running.task.owner.clone(),
@@ -40,13 +40,13 @@ pub fn holders(
             ends_at: ends_at(&running.task, running.attempt.started_at, &progress, now),
             shares: Demand::of(&running.task).shares,
             loss: (running.task.recipe.resumes() && !stopping).then_some(RESUME),
-            stopping: running.preempted.is_some() || running.task.state.kind().is_final(),
+            stopping: running.paused.is_some() || running.task.state.kind().is_final(),
         }
     };
     let mut holders: Vec<scheduler::Running> = running.iter().map(holder).collect();
     let stopping: Vec<DeviceId> = running
         .values()
-        .filter(|running| running.preempted.is_some() || running.task.state.kind().is_final())
+        .filter(|running| running.paused.is_some() || running.task.state.kind().is_final())
         .flat_map(|running| running.attempt.grant.devices.iter().map(|granted| granted.device.clone()))
         .collect();
     // While one of those that share a device is being stopped, the rest is not judged.

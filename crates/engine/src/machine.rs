@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
@@ -14,6 +15,7 @@ use store::{Reader, TaskRecord, Ticket, Writer};
 use crate::{
     EngineError, Event, Options, Settings,
     detection::Detection,
+    disk,
     execute::Executor,
     message::{Message, Outbox},
     pace::PaceMeter,
@@ -63,6 +65,9 @@ pub struct Machine {
     blocked: BTreeSet<TaskId>,
     refusals: Refusals,
     usage: Usage,
+    home: PathBuf,
+    disk: disk::Guard,
+    disk_verdict: disk::Verdict,
     /// Attempts of which a process may live: each holds its grant, also while it is being stopped.
     running: BTreeMap<TaskId, RunningTask>,
     next_number: u64,
@@ -89,7 +94,7 @@ pub struct RunningTask {
     /// It is being stopped for this, which then is how it failed.
     pub broken: Option<Failure>,
     /// It is being stopped at a checkpoint for this, to go on later.
-    pub preempted: Option<PreemptReason>,
+    pub paused: Option<Pause>,
     /// How fast it trains alone and beside others.
     pub pace: PaceMeter,
     /// It was warned that its time is almost up.
@@ -98,11 +103,22 @@ pub struct RunningTask {
     pub blamed: Vec<Option<u32>>,
 }
 
+/// Why an attempt is stopped at a checkpoint, to go on later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    Preempted(PreemptReason),
+    /// Bytes.
+    DiskFull {
+        free: u64,
+        limit: u64,
+    },
+}
+
 impl RunningTask {
     fn new(task: Task, attempt: Attempt, removed: bool) -> RunningTask {
         let pace = PaceMeter::default();
         let warned_of_limit = task.warnings.iter().any(|warning| warning.code == switches::LIMIT_NEAR);
-        RunningTask { task, attempt, removed, broken: None, preempted: None, pace, warned_of_limit, blamed: Vec::new() }
+        RunningTask { task, attempt, removed, broken: None, paused: None, pace, warned_of_limit, blamed: Vec::new() }
     }
 }
 
@@ -134,6 +150,9 @@ impl Machine {
             blocked: BTreeSet::new(),
             refusals: Refusals::default(),
             usage: Usage::default(),
+            home: options.home.root().to_owned(),
+            disk: disk::Guard::default(),
+            disk_verdict: disk::Verdict::Enough,
             running: BTreeMap::new(),
             deferred: Vec::new(),
             retry_at: None,

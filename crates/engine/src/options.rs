@@ -25,6 +25,8 @@ pub struct Settings {
     pub retry_after: Duration,
     /// Bytes of a task's log kept on disk.
     pub log_cap: u64,
+    /// Bytes of the disk to be left free: below it nothing new starts, and what runs pauses before the disk is full.
+    pub min_free: u64,
     pub policy: scheduler::Policy,
     /// When tasks may start.
     pub start_hours: StartHours,
@@ -40,6 +42,7 @@ impl Default for Settings {
             grace: Duration::from_secs(30),
             retry_after: Duration::from_secs(10),
             log_cap: 256 << 20,
+            min_free: 5 << 30,
             policy: scheduler::Policy::default(),
             start_hours: StartHours::default(),
             packing_trial: Duration::from_secs(120),

@@ -25,6 +25,15 @@ pub struct Config {
     pub queue: Queue,
     pub tasks: Tasks,
     pub gpus: Gpus,
+    pub disk: Disk,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Disk {
+    /// Of the disk with the home: below it nothing new starts, and trainings pause before it is full. `0`: no limit.
+    #[serde(deserialize_with = "bytes")]
+    pub min_free: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -188,6 +197,12 @@ impl Default for Queue {
     }
 }
 
+impl Default for Disk {
+    fn default() -> Disk {
+        Disk { min_free: 5 << 30 }
+    }
+}
+
 impl Default for Tasks {
     fn default() -> Tasks {
         Tasks { grace: Duration::from_secs(30), retry_after: Duration::from_secs(10), log_cap_mb: 256 }
@@ -321,6 +336,11 @@ pub fn parse_bytes(word: &str) -> std::result::Result<u64, String> {
     if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err(wrong()) }
 }
 
+fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<u64, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    if word.trim() == "0" { Ok(0) } else { parse_bytes(&word).map_err(de::Error::custom) }
+}
+
 fn start_hours<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<StartHours, D::Error> {
     let lines = Vec::<String>::deserialize(deserializer)?;
     StartHours::parse(lines.iter().map(String::as_str)).map_err(de::Error::custom)
@@ -337,6 +357,7 @@ mod tests {
              allowed_origins = [\"http://a\"]\nhosts = [\"box:1\"]\nupload_limit_gb = 0.5\n\
              [queue]\ntime_limit = \"1h30m\"\nwarn_above = 9\npolicy = \"easy\"\npreempt_after = \"1m\"\nstart_hours = [\"sat-sun\"]\n[tasks]\ngrace = \"5s\"\nretry_after = \"3s\"\nlog_cap_mb = 1\n\
              [gpus]\ntasks_per_gpu = 1\nforeign_use = \"exclusive\"\npacking_trial = \"9s\"\nsweep_deadline = \"4s\"\n\
+             [disk]\nmin_free = \"2GiB\"\n\
              [[gpus.services]]\nname = \"chat\"\ncommand_contains = \"serve.py\"\n",
         )
         .unwrap();
@@ -362,6 +383,7 @@ mod tests {
             services,
         };
         assert_eq!(config.gpus, gpus);
+        assert_eq!(config.disk, Disk { min_free: 2 << 30 });
         assert_eq!(Config::parse("").unwrap(), Config::default());
     }
 

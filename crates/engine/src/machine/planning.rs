@@ -39,6 +39,7 @@ impl Machine {
         self.look_at_blocks(turn, now);
         self.look_at_paces(began);
         self.warn_of_limits(turn, now);
+        self.look_at_disk(turn, now);
         let closed = self.closed(now);
         let held = self.holders(now);
         let usage = self.usage.weighted(&self.allowances, now);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use domain::{
     Adjustment, DeviceId, Estimate, Failure, Grant, Language, Recipe, StateKind, Task, TaskId, TaskState, WaitCause,
-    WaitReason, Warning,
+    WaitReason, Warning, gib,
 };
 use jiff::Timestamp;
 use scheduler::{Preempt, PreemptReason};
@@ -13,7 +13,7 @@ use store::{Change, Revision, TaskRecord, Ticket, Transition};
 use crate::{
     clock::stamped,
     devices,
-    machine::Machine,
+    machine::{Machine, Pause},
     message::{Fact, Outcome, Report},
     needs,
     turn::{Effect, Turn},
@@ -53,7 +53,7 @@ impl Machine {
             Fact::Refused { .. } if stopping => self.attempt_is_over(report.task, turn),
             Fact::Refused { device, cause } => self.refuse(report.task, device, cause, turn),
             Fact::Ended(_) if stopping => self.attempt_is_over(report.task, turn),
-            Fact::Ended(Outcome::Stopped) if running.preempted.is_some() => self.make_way(report.task, turn),
+            Fact::Ended(Outcome::Stopped) if running.paused.is_some() => self.make_way(report.task, turn),
             Fact::Ended(outcome) => match (running.broken.take(), outcome) {
                 (None, Outcome::OutOfMemory { next: Some((adjustment, estimate)), .. }) => {
                     self.try_safer(report.task, adjustment, estimate, turn);
@@ -161,7 +161,7 @@ impl Machine {
     /// Asks a running task to save and end; when it has, [`Machine::make_way`] puts it back into the queue.
     pub fn preempt(&mut self, preempt: &Preempt, turn: &mut Turn) {
         let Some(running) = self.running.get_mut(&preempt.task) else { return };
-        running.preempted = Some(preempt.why);
+        running.paused = Some(Pause::Preempted(preempt.why));
         turn.effects.push(Effect::Stop { task: preempt.task, attempt: running.attempt.number, now: false });
     }
 
@@ -169,41 +169,43 @@ impl Machine {
     fn make_way(&mut self, id: TaskId, turn: &mut Turn) {
         let running = self.running.get_mut(&id).expect("it was running");
         self.usage.add(&running.task.owner, &running.attempt, Timestamp::now());
-        if let Some(PreemptReason::NotPaying { .. }) = running.preempted {
+        if let Some(Pause::Preempted(PreemptReason::NotPaying { .. })) = running.paused {
             running.task.terms.alone = true;
             turn.changes.push(Change::Revise(Box::new(Revision::of(&running.task))));
         }
         let running = self.running.get(&id).expect("it was running");
-        let (cause, note, why) = match running.preempted.expect("it was preempted") {
-            PreemptReason::ToMove => {
-                let note = "在检查点暂停，移到空闲的 GPU / paused at a checkpoint to move to an idle GPU".to_owned();
-                (WaitCause::Moving, note, "moves to an idle GPU".to_owned())
-            }
-            PreemptReason::InFavourOf(by) => {
-                let note = format!("在检查点暂停，为 {by} 让出设备 / paused at a checkpoint to make room for {by}");
-                (WaitCause::Preempted { by }, note, format!("made room for {by}"))
-            }
-            PreemptReason::NotPaying { with, gain_percent } => {
-                let cause = WaitCause::NotPaying { with, gain_percent };
-                (
-                    cause,
-                    format!(
-                        "在检查点暂停：与 {with} 共用 GPU 得不偿失 / paused at a checkpoint: sharing a GPU with {with} did not pay"
-                    ),
-                    format!("sharing a GPU with {with} did not pay"),
-                )
-            }
-            PreemptReason::Reclaimed { pid } => {
-                let (device, service) = self.service(&running.attempt.grant, pid);
-                let note = format!(
-                    "在检查点暂停：{service} 收回了 {device} 的显存 / paused at a checkpoint: {service} took back its memory on {device}"
-                );
-                let why = format!("{service} took back its memory");
-                (WaitCause::Reclaimed { device, service }, note, why)
-            }
-        };
+        let pause = running.paused.expect("it was paused");
+        let (cause, note, why) = self.told(&running.attempt.grant, pause);
         self.requeue(id, cause, note, &why, turn);
         self.detection.refresh();
+    }
+
+    /// What a paused task waits for, what its log and what its journal say.
+    fn told(&self, grant: &Grant, pause: Pause) -> (WaitCause, String, String) {
+        let (cause, zh, en) = match pause {
+            Pause::Preempted(PreemptReason::ToMove) => {
+                (WaitCause::Moving, "移到空闲的 GPU".into(), "to move to an idle GPU".into())
+            }
+            Pause::Preempted(PreemptReason::InFavourOf(by)) => {
+                (WaitCause::Preempted { by }, format!("为 {by} 让出设备"), format!("to make room for {by}"))
+            }
+            Pause::Preempted(PreemptReason::NotPaying { with, gain_percent }) => (
+                WaitCause::NotPaying { with, gain_percent },
+                format!("与 {with} 共用 GPU 得不偿失"),
+                format!("sharing a GPU with {with} did not pay"),
+            ),
+            Pause::Preempted(PreemptReason::Reclaimed { pid }) => {
+                let (device, service) = self.service(grant, pid);
+                let zh = format!("{service} 收回了 {device} 的显存");
+                let en = format!("{service} took back its memory on {device}");
+                (WaitCause::Reclaimed { device, service }, zh, en)
+            }
+            Pause::DiskFull { free, limit } => {
+                let left = gib(free);
+                (WaitCause::DiskFull { free, limit }, format!("磁盘只剩 {left}"), format!("the disk has {left} left"))
+            }
+        };
+        (cause, format!("在检查点暂停：{zh} / paused at a checkpoint: {en}"), format!("paused: {en}"))
     }
 
     /// Where the process is among the granted devices, and what it is called.

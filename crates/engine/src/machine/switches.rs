@@ -2,17 +2,24 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use domain::{Allowance, DeviceState, Inventory, QueueMode, Switched, TaskId, WaitCause, Warning};
+use domain::{Allowance, DeviceState, Inventory, QueueMode, StateKind, Switched, TaskId, WaitCause, Warning};
 use jiff::{SignedDuration, Timestamp};
 use scheduler::Quota;
 use store::Change;
 
-use crate::{machine::Machine, message::Switch, turn::Turn};
+use crate::{
+    disk::{self, Verdict},
+    machine::{Machine, Pause},
+    message::Switch,
+    turn::{Effect, Turn},
+};
 
 /// Code of the warning that most of a task's time is used up.
 pub const LIMIT_NEAR: &str = "time-limit-near";
 /// Of its time, after which it is warned.
 const MOST: f64 = 0.9;
+/// So often the disk is looked at while there is something to do.
+const DISK_EVERY: SignedDuration = SignedDuration::from_secs(2);
 
 impl Machine {
     pub fn switch(&mut self, switch: Switch, who: String, turn: &mut Turn) {
@@ -62,9 +69,33 @@ impl Machine {
         if let QueueMode::Paused(switched) = &self.control.mode {
             return Some(WaitCause::QueuePaused { by: switched.by.clone() });
         }
+        if let Verdict::NothingNew { free, limit } | Verdict::PauseRunning { free, limit } = self.disk_verdict {
+            return Some(WaitCause::DiskFull { free, limit });
+        }
         let until = self.settings.start_hours.closed_until(now)?;
         self.wake(until, now);
         Some(WaitCause::QuietHours { until })
+    }
+
+    /// Before the disk is full, what can go on later is stopped while there is room for its checkpoint.
+    pub fn look_at_disk(&mut self, turn: &mut Turn, now: Timestamp) {
+        if !self.running.is_empty() || !self.queue.is_empty() {
+            self.wake(now + DISK_EVERY, now);
+        }
+        let (Ok(room), grace) = (disk::read(&self.home), self.settings.grace) else { return };
+        let before = self.disk_verdict;
+        self.disk_verdict = self.disk.look(room, self.settings.min_free, grace, Instant::now());
+        if (before == Verdict::Enough) != (self.disk_verdict == Verdict::Enough) {
+            tracing::warn!("room on the disk: {:?}", self.disk_verdict);
+        }
+        let Verdict::PauseRunning { free, limit } = self.disk_verdict else { return };
+        for (id, running) in &mut self.running {
+            let is_training = running.task.state.kind() == StateKind::Training;
+            if is_training && running.paused.is_none() && running.task.recipe.resumes() {
+                running.paused = Some(Pause::DiskFull { free, limit });
+                turn.effects.push(Effect::Stop { task: *id, attempt: running.attempt.number, now: false });
+            }
+        }
     }
 
     /// Tells those whose time is almost up, once.

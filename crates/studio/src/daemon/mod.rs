@@ -120,6 +120,7 @@ fn settings(config: &Config) -> engine::Settings {
         queue_warning: config.queue.warn_above,
         grace: config.tasks.grace,
         retry_after: config.tasks.retry_after,
+        min_free: config.disk.min_free,
         log_cap: config.tasks.log_cap_mb << 20,
         policy: engine::Policy {
             tasks_per_gpu: config.gpus.tasks_per_gpu,
