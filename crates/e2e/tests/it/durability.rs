@@ -1,0 +1,298 @@
+//! Disks that fill up, break or lie, machines that go down, and a studio that is killed while people submit.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use client::testing::{Options, Studio, sage, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{PATIENCE, fine_tune, path, script, tiny, wait_status};
+
+/// What was answered before a kill -9 is there after it, runs once, and every step of it is in the journal.
+#[test]
+fn killed_again_and_again_while_four_people_submit() {
+    let mut studio = Studio::start_with(Options::default().env("SAGE_GPU_MOCK_COUNT", "4"));
+    let starts = studio.home().root().join("starts");
+    let task = script(&studio, &format!("echo $SAGE_TASK_ID >> {}", starts.display()));
+    let mut answered = Vec::new();
+    for round in 0..10u64 {
+        let over = AtomicBool::new(false);
+        let clients: Vec<_> = (0..4).map(|_| studio.client()).collect();
+        thread::scope(|scope| {
+            let people: Vec<_> = clients
+                .iter()
+                .map(|client| {
+                    scope.spawn(|| {
+                        let mut mine = Vec::new();
+                        while !over.load(Ordering::Relaxed) {
+                            match client.submit(&task) {
+                                Ok(view) => mine.push(view.task_id),
+                                Err(_) => break,
+                            }
+                        }
+                        mine
+                    })
+                })
+                .collect();
+            // The planned failure, at another moment each time.
+            thread::sleep(Duration::from_millis(20 + round * 37 % 110));
+            studio.kill();
+            over.store(true, Ordering::Relaxed);
+            answered.extend(people.into_iter().flat_map(|person| person.join().unwrap()));
+        });
+        studio.launch();
+        let client = studio.client();
+        for id in &answered {
+            client.task(id).unwrap_or_else(|error| panic!("{id} was answered and is lost: {error}"));
+        }
+    }
+    let client = studio.client();
+    let all: Vec<String> =
+        client.tasks(&Default::default()).unwrap().tasks.into_iter().map(|task| task.task_id).collect();
+    for id in &all {
+        wait_status(&client, id, "completed");
+        let path = path(&client, id);
+        assert!(["queued", "preparing"].contains(&path[0].as_str()) && path.last().unwrap() == "completed", "{path:?}");
+        assert_eq!(path.iter().filter(|state| *state == "preparing").count(), 1, "{id}: {path:?}");
+    }
+    let mut ran: Vec<String> = fs::read_to_string(&starts).unwrap().lines().map(str::to_owned).collect();
+    let mut expected = all.clone();
+    ran.sort();
+    expected.sort();
+    assert_eq!(ran, expected, "each ran exactly once");
+    println!("{} submits answered, {} tasks in all, 10 kills", answered.len(), all.len());
+    assert!(answered.len() > 10, "{}", answered.len());
+}
+
+/// A file system of its own, unmounted at the end.
+struct Disk {
+    at: tempfile::TempDir,
+}
+
+impl Disk {
+    fn mount(arguments: &[&str]) -> Option<Disk> {
+        let at = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount").args(arguments).arg(at.path()).output();
+        mounted.is_ok_and(|output| output.status.success()).then_some(Disk { at })
+    }
+
+    fn folder(&self) -> tempfile::TempDir {
+        tempfile::TempDir::new_in(self.at.path()).unwrap()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.at.path()).status();
+    }
+}
+
+#[test]
+fn on_a_full_disk_what_cannot_be_saved_is_refused_and_nothing_else_suffers() {
+    let Some(disk) = Disk::mount(&["-t", "tmpfs", "-o", "size=16m", "tmpfs"]) else {
+        eprintln!("SKIPPED on_a_full_disk_…: no tmpfs can be mounted here");
+        return;
+    };
+    let studio = Studio::start_in(disk.folder(), Options::default());
+    let client = studio.client();
+    let gate = tempfile::tempdir().unwrap();
+    let go = gate.path().join("go");
+    let running = script(&studio, &format!("while [ ! -e {} ]; do sleep 0.02; done", go.display()));
+    let running = client.submit(&running).unwrap().task_id;
+    wait_status(&client, &running, "training");
+
+    let filler = disk.at.path().join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() {}
+    let refused = wait_for("a submission to be refused", PATIENCE, || client.submit(&script(&studio, "true")).err());
+    assert!(refused.to_string().contains("full") || refused.to_string().contains("saved"), "{refused}");
+    assert_eq!(client.task(&running).unwrap().status, "training", "reading goes on, and so does the training");
+    let before = client.tasks(&Default::default()).unwrap().tasks.len();
+    fs::write(&go, "").unwrap();
+
+    drop(file);
+    fs::remove_file(&filler).unwrap();
+    wait_status(&client, &running, "completed");
+    let next = client.submit(&script(&studio, "true")).unwrap().task_id;
+    wait_status(&client, &next, "completed");
+    assert!(client.tasks(&Default::default()).unwrap().tasks.len() <= before + 1, "a refused one left nothing behind");
+}
+
+/// As a kernel does with a file system on which it has found an error.
+#[test]
+fn a_disk_that_turns_read_only_loses_nothing_that_was_answered() {
+    let image = tempfile::NamedTempFile::new().unwrap();
+    image.as_file().set_len(64 << 20).unwrap();
+    let image_path = image.path().display().to_string();
+    let made = Command::new("mkfs.ext4").args(["-q", &image_path]).output();
+    let mount = ["-o", "loop,errors=remount-ro", &image_path];
+    let Some(disk) = made.is_ok_and(|output| output.status.success()).then(|| Disk::mount(&mount)).flatten() else {
+        eprintln!("SKIPPED a_disk_that_turns_read_only_…: no ext4 can be made and mounted here");
+        return;
+    };
+    let mut studio = Studio::start_in(disk.folder(), Options::default());
+    let client = studio.client();
+    let done = client.submit(&script(&studio, "echo well")).unwrap().task_id;
+    wait_status(&client, &done, "completed");
+    let gate = tempfile::tempdir().unwrap();
+    let go = gate.path().join("go");
+    let running = script(&studio, &format!("while [ ! -e {} ]; do sleep 0.02; done", go.display()));
+    let running = client.submit(&running).unwrap().task_id;
+    let waiting = client.submit(&script(&studio, "true")).unwrap().task_id;
+    wait_status(&client, &running, "training");
+
+    let device = Command::new("findmnt").args(["-n", "-o", "SOURCE"]).arg(disk.at.path()).output().unwrap();
+    let device = String::from_utf8(device.stdout).unwrap();
+    let device = device.trim().rsplit('/').next().unwrap().to_owned();
+    fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "1").unwrap();
+    let refused = client.submit(&script(&studio, "true")).unwrap_err();
+    assert!(refused.to_string().contains("saved") || refused.to_string().contains("disk"), "{refused}");
+    assert_eq!(client.task(&running).unwrap().status, "training");
+    assert_eq!(client.tasks(&Default::default()).unwrap().tasks.len(), 3);
+    // Its end cannot be recorded either.
+    fs::write(&go, "").unwrap();
+    studio.kill();
+    wait_for("all processes to be gone", PATIENCE, || studio.processes().is_empty().then_some(()));
+
+    // Somebody repairs it and starts the studio again.
+    assert!(Command::new("umount").arg(disk.at.path()).status().unwrap().success());
+    let checked = Command::new("e2fsck").args(["-p", "-f", &image_path]).output().unwrap();
+    assert!(checked.status.code().is_some_and(|code| code < 4), "{checked:?}");
+    let mounted = Command::new("mount").args(["-o", "loop", &image_path]).arg(disk.at.path()).status().unwrap();
+    assert!(mounted.success());
+    studio.launch();
+    let client = studio.client();
+    assert_eq!(client.task(&done).unwrap().status, "completed");
+    let ended = wait_for("the one that ended unseen", PATIENCE, || {
+        let task = client.task(&running).unwrap();
+        ["completed", "failed"].contains(&task.status.as_str()).then_some(task)
+    });
+    let code = ended.failure.map(|failure| failure.code);
+    // What the check of the disk left of its records decides how much is known.
+    let honest = ["supervisor-lost", "interrupted"].map(Some).contains(&code.as_deref());
+    assert!(honest || ended.status == "completed", "{code:?}");
+    wait_status(&client, &waiting, "completed");
+    assert_eq!(client.tasks(&Default::default()).unwrap().tasks.len(), 3, "the refused one left nothing behind");
+}
+
+#[test]
+fn a_damaged_database_is_replaced_by_the_newest_backup_and_everybody_is_told() {
+    let mut studio = Studio::start();
+    let client = studio.client();
+    let kept = client.submit(&script(&studio, "true")).unwrap().task_id;
+    wait_status(&client, &kept, "completed");
+    let run = |studio: &Studio, arguments: &[&str]| {
+        let output = studio.command(arguments.iter().copied()).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (succeeded, backup, _) = run(&studio, &["studio", "backup"]);
+    assert!(succeeded);
+    let (succeeded, _, refused) = run(&studio, &["studio", "restore", backup.trim()]);
+    assert!(!succeeded && refused.contains("studio-already-running"), "{refused}");
+    let lost = client.submit(&script(&studio, "true")).unwrap().task_id;
+    wait_status(&client, &lost, "completed");
+    studio.stop();
+
+    let database = studio.home().database();
+    let settle = rusqlite::Connection::open(&database).unwrap();
+    settle.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    drop(settle);
+    let mut bytes = fs::read(&database).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[4096..middle].fill(0x5a);
+    fs::write(&database, &bytes).unwrap();
+
+    studio.launch();
+    let client = studio.client();
+    assert_eq!(client.task(&kept).unwrap().status, "completed");
+    assert!(client.task(&lost).is_err(), "it came after the backup");
+    let folder = studio.home().task(lost.parse().unwrap());
+    assert!(folder.exists(), "its files are still there");
+    let (_, status, _) = run(&studio, &["studio", "status"]);
+    assert!(status.contains("[database-damaged]") && status.contains("studio.db.damaged-"), "{status}");
+    let log = fs::read_to_string(studio.home().log()).unwrap();
+    assert!(log.contains("ERROR [database-damaged]"), "{log}");
+    let next = client.submit(&script(&studio, "true")).unwrap().task_id;
+    wait_status(&client, &next, "completed");
+
+    for entry in fs::read_dir(studio.home().root()).unwrap().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("studio.db.damaged-") {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let (_, status, _) = run(&studio, &["studio", "status"]);
+    assert!(!status.contains("database-damaged"), "{status}");
+
+    // By hand, back to before the damage was noticed.
+    studio.stop();
+    let (succeeded, _, refused) = run(&studio, &["studio", "restore", backup.trim()]);
+    assert!(succeeded, "{refused}");
+    studio.launch();
+    assert!(studio.client().task(&next).is_err() && studio.client().task(&kept).is_ok());
+}
+
+/// The machine goes down with everything on it and comes up with another boot id.
+#[test]
+fn after_a_reboot_a_training_goes_on_from_its_checkpoint_and_a_command_says_that_it_was_interrupted() {
+    let wrapper = tempfile::tempdir().unwrap();
+    let Some(rebooted) = on_another_boot(wrapper.path()) else {
+        eprintln!("SKIPPED after_a_reboot_…: no mount namespace can be made here");
+        return;
+    };
+    let config = "[tasks]\ngrace = \"2s\"\nretry_after = \"1s\"\n";
+    let options = Options { config: config.into(), ..Options::default() }.env("SAGE_GPU_MOCK_COUNT", "2");
+    let mut studio = Studio::start_with(options.clone());
+    let client = studio.client();
+    let mut task = fine_tune(&tiny(&studio), 200);
+    task.fine_tune.as_mut().unwrap().checkpoint_every_steps = Some(20);
+    let id = client.submit(&task).unwrap().task_id;
+    let checkpoints = studio.home().task(id.parse().unwrap()).join("checkpoints");
+    wait_for("its first checkpoint", PATIENCE, || fs::read_dir(&checkpoints).ok()?.flatten().next());
+    let command = client.submit(&script(&studio, "sleep 1000")).unwrap().task_id;
+    wait_status(&client, &command, "training");
+    studio.kill();
+    // Supervisors first, so that none sees its task die.
+    for part in ["supervise", ""] {
+        for pid in studio.processes() {
+            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            if line.contains(part) {
+                let _ = kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL);
+            }
+        }
+    }
+    wait_for("the machine to be down", PATIENCE, || studio.processes().is_empty().then_some(()));
+
+    let studio = Studio::start_in(studio.into_folder(), Options { sage: rebooted, ..options });
+    let client = studio.client();
+    wait_status(&client, &id, "completed");
+    assert_eq!(path(&client, &id), ["preparing", "training", "queued", "preparing", "training", "completed"]);
+    let metrics = client.metrics(&id).unwrap();
+    assert!(metrics.train.len() < 1600, "it went on instead of beginning again: {}", metrics.train.len());
+    let journal = client.journal(&command).unwrap();
+    let told = journal.iter().any(|entry| entry.why.contains("interrupted"));
+    assert!(told, "{journal:#?}");
+}
+
+/// A `sage` that sees another boot id than we do.
+fn on_another_boot(folder: &Path) -> Option<PathBuf> {
+    let boot_id = folder.join("boot_id");
+    fs::write(&boot_id, "00000000-0000-4000-8000-000000000002\n").unwrap();
+    let (boot_id, sage) = (boot_id.display(), sage());
+    let script = format!(
+        "#!/bin/sh\nexec unshare --mount sh -c 'mount --bind {boot_id} /proc/sys/kernel/random/boot_id && exec \"$@\"' sh \"${{SAGE_UNDER_TEST:-{}}}\" \"$@\"\n",
+        sage.display()
+    );
+    let wrapper = folder.join("sage");
+    fs::write(&wrapper, script).unwrap();
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+    let tried = Command::new(&wrapper).env("SAGE_UNDER_TEST", "true").output();
+    tried.is_ok_and(|output| output.status.success()).then_some(wrapper)
+}
