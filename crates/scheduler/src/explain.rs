@@ -22,7 +22,13 @@ fn numbered(causes: Vec<(TaskId, Arc<WaitCause>)>) -> Vec<(TaskId, WaitReason)> 
     causes.into_iter().zip(1..).map(|((task, cause), position)| (task, WaitReason { position, cause })).collect()
 }
 
-/// What equal tasks wait for alike.
+/// So many reasons are told with each task's own numbers. Behind them, needs that differ by less than [`ALIKE`] share one:
+/// that keeps a queue of a hundred thousand different tasks affordable.
+const EXACT: usize = 1000;
+/// Bytes: the last digit of a size as it is shown.
+const ALIKE: u64 = 100 << 20;
+
+/// Tasks that wait for the same: devices, bytes on each or steps of [`ALIKE`], whether they share.
 type Need = (u32, Option<u64>, bool);
 
 /// The reasons as the plan comes to them.
@@ -33,12 +39,13 @@ pub struct Waits {
     first: Option<TaskId>,
     /// What those behind it wait for where nobody goes before another.
     behind: Option<Arc<WaitCause>>,
-    /// Causes that hold for all tasks with this need, until something is promised.
-    known: BTreeMap<Need, Arc<WaitCause>>,
-    /// The shortest task of each need that a reservation keeps from starting: as long or longer ones it keeps as well. One
-    /// of unknown length is longer than all.
-    reserved: BTreeMap<Need, (SignedDuration, Arc<WaitCause>)>,
+    /// The least bytes with this need that found no devices, until something is promised: more will not either.
+    known: BTreeMap<Need, (u64, Arc<WaitCause>)>,
+    /// The least bytes and the shortest task of each need that a reservation keeps from starting: more and longer ones it
+    /// keeps as well. One of unknown length is longer than all.
+    reserved: BTreeMap<Need, (u64, SignedDuration, Arc<WaitCause>)>,
     promises: usize,
+    told: usize,
 }
 
 impl Waits {
@@ -61,40 +68,49 @@ impl Waits {
             self.waits.push((waiting.task, cause));
             return true;
         }
-        let promises = ledger.accounts.iter().map(|account| account.promises.len()).sum();
-        if promises != self.promises {
-            (self.promises, self.known, self.reserved) = (promises, BTreeMap::new(), BTreeMap::new());
+        if ledger.promises != self.promises {
+            (self.promises, self.known, self.reserved) = (ledger.promises, BTreeMap::new(), BTreeMap::new());
         }
         if !waiting.refused.is_empty() {
             return false;
         }
-        let is_long = |(shortest, _): &&(SignedDuration, _)| longest(waiting) >= *shortest;
-        let reserved = || self.reserved.get(&need(waiting)).filter(is_long).map(|(_, cause)| cause);
-        match self.known.get(&need(waiting)).or_else(reserved) {
+        match self.failed(need(waiting, 1), waiting).or_else(|| self.failed(need(waiting, ALIKE), waiting)) {
             Some(cause) => {
-                self.waits.push((waiting.task, cause.clone()));
+                self.waits.push((waiting.task, cause));
                 true
             }
             None => false,
         }
     }
 
+    /// Why a task with this need that asks for no more than this one failed.
+    fn failed(&self, need: Need, waiting: &Waiting) -> Option<Arc<WaitCause>> {
+        if let Some((_, cause)) = self.known.get(&need).filter(|(least, _)| bytes(waiting) >= *least) {
+            return Some(cause.clone());
+        }
+        let (least, shortest, cause) = self.reserved.get(&need)?;
+        (bytes(waiting) >= *least && longest(waiting) >= *shortest).then(|| cause.clone())
+    }
+
     /// Says why the task found no devices; true for the first that waits for what others hold.
     pub fn explain(&mut self, ledger: &Ledger<'_>, reservation: Option<&Reservation>, waiting: &Waiting) -> bool {
+        self.told += 1;
+        let need = need(waiting, if self.told > EXACT { ALIKE } else { 1 });
         if let Some(kept) = reservation
             && place::on_devices(ledger, None, waiting).is_some()
         {
-            let cause = Arc::new(kept.cause());
+            let cause =
+                self.reserved.values().next().map_or_else(|| Arc::new(kept.cause()), |(.., cause)| cause.clone());
             self.waits.push((waiting.task, cause.clone()));
             if waiting.refused.is_empty() {
-                self.reserved.insert(need(waiting), (longest(waiting), cause));
+                self.reserved.insert(need, (bytes(waiting), longest(waiting), cause));
             }
             return false;
         }
         let cause = Arc::new(cause(ledger, waiting));
         self.waits.push((waiting.task, cause.clone()));
         if waiting.refused.is_empty() {
-            self.known.insert(need(waiting), cause.clone());
+            self.known.insert(need, (bytes(waiting), cause.clone()));
         }
         let is_first = self.first.is_none() && !is_for_ever(&cause);
         if is_first {
@@ -119,8 +135,12 @@ impl Waits {
     }
 }
 
-fn need(waiting: &Waiting) -> Need {
-    (waiting.demand.devices, waiting.demand.memory, waiting.demand.shares)
+fn need(waiting: &Waiting, step: u64) -> Need {
+    (waiting.demand.devices, waiting.demand.memory.map(|bytes| bytes / step), waiting.demand.shares)
+}
+
+fn bytes(waiting: &Waiting) -> u64 {
+    waiting.demand.memory.unwrap_or(0)
 }
 
 fn longest(waiting: &Waiting) -> SignedDuration {
@@ -134,27 +154,23 @@ pub fn is_for_ever(cause: &WaitCause) -> bool {
 
 /// The binding reason why no devices were found for this task.
 fn cause(ledger: &Ledger<'_>, waiting: &Waiting) -> WaitCause {
-    let usable: Vec<&Account<'_>> = ledger.accounts.iter().filter(|account| account.reading.is_usable()).collect();
-    if usable.is_empty() {
-        return nothing_usable(ledger);
-    }
-    let possible: Vec<&Account<'_>> =
-        usable.iter().filter(|account| place::can_ever(account, waiting)).copied().collect();
-    let wanted = waiting.demand.devices.max(1) as usize;
-    if possible.len() < wanted {
-        let largest = usable.iter().max_by_key(|account| account.allocatable()).expect("one is usable");
+    let usable = || ledger.accounts.iter().filter(|account| account.reading.is_usable());
+    let possible = || usable().filter(|account| place::can_ever(account, waiting));
+    let Some(largest) = usable().max_by_key(|account| account.allocatable()) else { return nothing_usable(ledger) };
+    let (wanted, found) = (waiting.demand.devices.max(1), possible().count() as u32);
+    if found < wanted {
         return match waiting.demand.memory {
             Some(needed) if needed > largest.allocatable() => {
                 let (device, largest) = (label(largest.reading), largest.allocatable());
                 WaitCause::TooLarge { needed, device, largest }
             }
-            _ => WaitCause::TooManyDevices { wanted: wanted as u32, usable: possible.len() as u32 },
+            _ => WaitCause::TooManyDevices { wanted, usable: found },
         };
     }
-    let short = possible.iter().filter(|account| !place::fits(ledger, account, waiting));
-    let short: Vec<&&Account<'_>> = short.filter(|account| !account.is_taken(ledger.policy, waiting)).collect();
+    let is_short =
+        |account: &&Account<'_>| !account.is_taken(ledger.policy, waiting) && !place::fits(ledger, account, waiting);
     // Tell of the device that comes nearest to what is needed.
-    if let Some(nearest) = short.iter().max_by_key(|account| account.free()) {
+    if let Some(nearest) = possible().filter(is_short).max_by_key(|account| account.free()) {
         return match waiting.refused.iter().find(|(device, _)| device == nearest.id()) {
             Some((_, cause)) => cause.clone(),
             None => short_of_memory(ledger, nearest, waiting),

@@ -18,6 +18,8 @@ pub struct Ledger<'a> {
     pub accounts: Vec<Account<'a>>,
     /// All that hold something, on devices that are gone too, the one that has held it longest first.
     pub holders: Vec<TaskId>,
+    /// How many were made in this plan.
+    pub promises: usize,
     /// Those of them that are being stopped, by decisions of this plan too.
     pub leaving: Vec<TaskId>,
 }
@@ -63,13 +65,14 @@ impl<'a> Ledger<'a> {
         let mut holders: Vec<TaskId> = running.iter().map(|running| running.task).collect();
         holders.sort_unstable();
         let leaving = running.iter().filter(|running| running.stopping).map(|running| running.task).collect();
-        Ledger { policy, now, accounts, holders, leaving }
+        Ledger { policy, now, accounts, holders, promises: 0, leaving }
     }
 
     /// Books the grant of a task that starts in this plan; it uses nothing yet.
     pub fn promise(&mut self, waiting: &Waiting, grant: &Grant) {
         let ends_at = self.end_of(waiting);
         self.holders.push(waiting.task);
+        self.promises += 1;
         for granted in &grant.devices {
             let account = self.accounts.iter_mut().find(|account| account.reading.device.id == granted.device);
             if let Some(account) = account {

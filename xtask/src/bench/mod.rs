@@ -6,6 +6,7 @@ mod estimate;
 mod http;
 mod memory;
 mod peers;
+mod planning;
 mod schedule;
 mod seed;
 mod startup;

@@ -1,14 +1,7 @@
 //! What each policy makes of a recorded queue, by the real planner on a virtual clock. Equal on every machine.
 
-use std::{
-    collections::BTreeMap,
-    hint::black_box,
-    time::{Duration, Instant},
-};
-
-use domain::{Demand, Device, DeviceKind, DeviceMemory, Inventory, Priority, Reading, TaskId};
-use jiff::{SignedDuration, Timestamp};
-use scheduler::{Policy, Queue, Waiting, plan};
+use domain::Priority;
+use scheduler::Policy;
 use sim::{ForecastError, Options, Outcome, Spread, Trace, replay};
 
 use super::Figure;
@@ -88,14 +81,7 @@ pub fn measure() -> Vec<Figure> {
         );
         figures.push(ratio(&name, sum(one), sum(full)).at_least(goal).note(note));
     }
-    for (queued, goal) in [(1_000, None), (10_000, Some(5.0)), (100_000, Some(50.0))] {
-        let figure =
-            Figure::new(format!("one plan, {queued} queued, 8 GPUs"), plan_cost(queued).as_secs_f64() * 1e3, "ms");
-        figures.push(match goal {
-            Some(goal) => figure.at_most(goal),
-            None => figure,
-        });
-    }
+    figures.extend(super::planning::measure());
     figures
 }
 
@@ -188,47 +174,4 @@ impl Means {
         let (mean, p95, makespan) = (hours(self.mean), hours(self.p95), hours(self.makespan));
         format!("mean {mean:.1} h, p95 {p95:.0} h, makespan {makespan:.0} h, busy {:.0} %", self.utilisation * 100.0)
     }
-}
-
-/// Of the best of several plans: tasks of all sizes, seven GPUs full and one free.
-fn plan_cost(queued: u64) -> Duration {
-    const GIB: u64 = 1 << 30;
-    let now = Timestamp::UNIX_EPOCH;
-    let devices = (0..8).map(|index| {
-        let free = if index == 0 { 79 * GIB } else { GIB };
-        let memory = DeviceMemory { total: 80 * GIB, reserved: Some(GIB), used: 79 * GIB - free, free };
-        Reading::usable(Device::new(format!("GPU-{index}"), DeviceKind::Nvidia, index, "Card"), memory, now)
-    });
-    let inventory = Inventory { taken_at: now, devices: devices.collect(), findings: vec![], detection_error: None };
-    let waiting: Vec<Waiting> = (1..=queued)
-        .map(|number| Waiting {
-            task: TaskId::new(0, number),
-            owner: format!("user{}", number % 7),
-            priority: if number % 10 == 0 { Priority::High } else { Priority::Normal },
-            urgency: 0,
-            since: now - SignedDuration::from_secs((number % 5000) as i64),
-            expected: Some(SignedDuration::from_secs((number * 37 % 20_000) as i64)),
-            deadline: None,
-            demand: Demand {
-                devices: 1 + (number % 50 == 0) as u32,
-                memory: Some((2 + number % 70) * GIB),
-                shares: true,
-            },
-            blocked: None,
-            refused: vec![],
-        })
-        .collect();
-    let usage = BTreeMap::new();
-    let policy = Policy::default();
-    let once = || {
-        let began = Instant::now();
-        black_box(plan(
-            &policy,
-            Some(&inventory),
-            Queue { waiting: &waiting, running: &[], usage: &usage, closed: None, quotas: &BTreeMap::new() },
-            now,
-        ));
-        began.elapsed()
-    };
-    (0..7).map(|_| once()).min().expect("there are several")
 }

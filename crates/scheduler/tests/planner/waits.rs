@@ -1,5 +1,5 @@
 use domain::{Reading, WaitCause};
-use scheduler::{Policy, Running, Waiting};
+use scheduler::{Policy, Running, Waiting, free};
 
 use crate::build::{broken, gpu, holding, id, inventory, plan_of, simulated, started, waiting};
 
@@ -61,4 +61,26 @@ fn what_the_machine_can_never_run_holds_up_nobody() {
     assert_eq!(started(&plan), [2]);
     let codes: Vec<_> = plan.waits.iter().map(|(task, reason)| (*task, reason.code())).collect();
     assert_eq!(codes, [(id(1), "too_large"), (id(3), "device_memory"), (id(4), "behind")]);
+}
+
+/// Behind the first thousand, tasks that ask for nearly the same share a reason, but not their chance.
+#[test]
+fn a_long_queue_of_different_sizes_is_tried_to_its_end() {
+    let card = gpu(0, 24, 10);
+    let free = free(&card, &[]);
+    let asks = |number, bytes| {
+        let mut waiting = waiting(number, 1, None);
+        waiting.demand.memory = Some(bytes);
+        waiting
+    };
+    let mut queue: Vec<Waiting> = (1..=3000).map(|number| asks(number, free + number * 1000)).collect();
+    queue.push(asks(3001, free));
+    let plan = plan_of(&Policy::easy(), Some(&inventory(vec![card])), &queue, &[]);
+    assert_eq!(started(&plan), [3001]);
+    for ((task, reason), waiting) in plan.waits.iter().zip(&queue) {
+        let WaitCause::DeviceMemory { needed, .. } = *reason.cause else { panic!("{reason:?}") };
+        let asked = waiting.demand.memory.unwrap();
+        let off = needed.abs_diff(asked);
+        assert!(*task == waiting.task && (off == 0 || (task.number > 1000 && off < 100 << 20)), "{task}: {needed}");
+    }
 }
