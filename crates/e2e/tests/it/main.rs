@@ -8,6 +8,7 @@ mod gpus;
 mod machine;
 mod order;
 mod packing;
+mod people;
 mod queue;
 mod refusals;
 mod retries;

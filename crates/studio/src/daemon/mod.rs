@@ -9,6 +9,7 @@ mod owner;
 use std::{
     fs, io,
     net::{IpAddr, SocketAddr},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -57,6 +58,7 @@ pub fn run(
 ) -> Result<()> {
     guard_address(home, ports.listen, config)?;
     let tls = ports.tls.as_ref().map(listen::certificate).transpose()?;
+    make_private(home).map_err(|error| unwritable(home, home.root(), &error))?;
     let mut lock = HomeLock::take(home)?;
     for folder in [home.models(), home.uploads(), home.tasks()] {
         fs::create_dir_all(&folder).map_err(|error| unwritable(home, &folder, &error))?;
@@ -85,6 +87,7 @@ pub fn run(
                 .map_err(|error| CliError::new("studio-start-failed", error.to_string()))?;
         let accounts = store::Accounts::open(&home.database())
             .map_err(|error| CliError::new("studio-start-failed", error.to_string()))?;
+        hide_databases(home);
         let allowances = accounts.allowances();
         engine.set_allowances(allowances.map_err(|error| CliError::new("studio-start-failed", error.to_string()))?);
         let token = config.server.authentication.then(|| owner::open_session(&accounts)).transpose()?;
@@ -112,6 +115,26 @@ pub fn run(
     // A driver call that hangs must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     answer
+}
+
+/// A home that is made is its owner's alone; one that is there stays as it is.
+fn make_private(home: &Home) -> io::Result<()> {
+    match fs::DirBuilder::new().recursive(true).mode(0o700).create(home.root()) {
+        Err(error) if !home.root().is_dir() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Hashes of passwords and tokens are nobody else's to look at, whatever the home's own mode is. Where that cannot be
+/// changed, it is as before.
+fn hide_databases(home: &Home) {
+    for database in [home.database(), home.audit()] {
+        for beside in ["", "-wal", "-shm"] {
+            let mut path = database.clone().into_os_string();
+            path.push(beside);
+            let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o600));
+        }
+    }
 }
 
 fn settings(config: &Config) -> engine::Settings {
