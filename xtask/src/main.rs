@@ -1,6 +1,7 @@
 //! `cargo xtask <job>`: the only script runner of this repository.
 
 mod bench;
+mod chaos;
 mod fake;
 mod run;
 mod test;
@@ -19,6 +20,8 @@ enum Job {
     Bench(bench::Bench),
     /// Run the studio, or a command, on GPUs that are not there
     Fake(fake::Fake),
+    /// Break everything that can break while trainings run, then check that nothing was lost
+    Chaos(chaos::Chaos),
     /// Check what no compiler checks
     Tidy,
     /// Rewrite openapi.json from the routes
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Job::Test(options) => test::run(&options),
         Job::Bench(options) => bench::run(&options),
         Job::Fake(options) => fake::run(&options),
+        Job::Chaos(options) => chaos::run(&options),
         Job::Tidy => {
             let report = tidy::check(&root());
             report.print();
