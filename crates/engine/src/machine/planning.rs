@@ -14,7 +14,7 @@ use crate::{
     EngineError,
     clock::stamped,
     devices,
-    machine::{LONGEST_PAUSE, Machine, PLANNING_SHARE, RunningTask},
+    machine::{LONGEST_PAUSE, Machine, PLANNING_SHARE, RunningTask, reports::LONGEST_RETRY},
     turn::{Created, Effect, Turn},
     view::{Live, Waits},
 };
@@ -128,7 +128,9 @@ impl Machine {
     /// Who must not start whatever is free: for a dependency, a time, or because the day's GPU time is used up.
     fn look_at_blocks(&mut self, turn: &mut Turn, now: Timestamp) {
         let mut causes = self.look_at_dependencies(turn);
-        self.later.retain(|_, (at, _)| *at > now);
+        // A clock that was set back must not keep a retry away for as long.
+        let too_late = now + LONGEST_RETRY;
+        self.later.retain(|_, (at, cause)| *at > now && !(matches!(cause, WaitCause::Retry { .. }) && *at > too_late));
         if let Some(next) = self.later.values().map(|(at, _)| *at).min() {
             self.wake(next, now);
         }

@@ -22,7 +22,8 @@ use crate::{
 
 /// A fine-tune is tried again so often after failures that were not its own.
 const RETRIES: u32 = 3;
-const LONGEST_RETRY: Duration = Duration::from_secs(600);
+/// No retry waits for longer.
+pub const LONGEST_RETRY: Duration = Duration::from_secs(600);
 
 impl Machine {
     pub fn hear(&mut self, report: Report, turn: &mut Turn) {
