@@ -147,7 +147,11 @@ fn set(request: FineTuneRequest, field: &str, value: &Value) -> Result<FineTuneR
         Value::String(text) => serde_json::from_str(text).and_then(with).map_err(|_| error),
         _ => Err(error),
     };
-    with(value.clone()).or_else(read).map_err(|error| ApiError::invalid(format!("over.{field}: {error}")))
+    with(value.clone()).or_else(read).map_err(|error| {
+        ApiError::invalid(format!("over.{field}: {error}"))
+            .zh(format!("over.{field} 无法使用：{error}。请改正参数名或取值，整组都没有提交"))
+            .next(format!("Correct {field} or its values; none of the group was taken"))
+    })
 }
 
 fn label(point: &Point<'_>) -> Result<String> {

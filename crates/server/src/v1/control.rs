@@ -2,7 +2,7 @@
 
 use api_types::{ErrorBody, QueueControl, SetMaintenance};
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
 };
 use domain::{DeviceId, Reading};
@@ -10,6 +10,7 @@ use engine::{EngineError, Switch};
 
 use crate::{
     app::{App, Shared},
+    audit::About,
     auth::{Caller, Who},
     error::{ApiError, Result},
     extract, view,
@@ -61,12 +62,14 @@ pub async fn maintenance(
     Caller(who): Caller,
     Path(id): Path<String>,
     extract::Json(body): extract::Json<SetMaintenance>,
-) -> Result<Json<QueueControl>> {
+) -> Result<(Extension<About>, Json<QueueControl>)> {
     for device in devices(&app, &id)? {
         let switch = if body.on { Switch::Maintain(device) } else { Switch::Restore(device) };
         app.engine.switch(switch, &who).await?;
     }
-    Ok(Json(view::control(&app.engine)))
+    let detail = if body.on { "on" } else { "off" };
+    let about = About { detail: Some(detail.into()), ..About::default() };
+    Ok((Extension(about), Json(view::control(&app.engine))))
 }
 
 async fn switch(app: &App, who: &Who, switch: Switch) -> Result<Json<QueueControl>> {

@@ -1,7 +1,7 @@
 //! Tasks that were submitted as one: a sweep over parameters, or an array of commands.
 
 use api_types::{BestMember, CreatedGroup, ErrorBody, GroupView, SubmitGroup};
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Extension, Json, extract::State, http::StatusCode};
 use domain::{Group, StateKind, TaskId};
 use engine::{EngineError, TaskSnapshot};
 use futures_util::future;
@@ -9,6 +9,7 @@ use futures_util::future;
 use super::tasks;
 use crate::{
     app::{App, Shared},
+    audit::About,
     auth::{Caller, Who},
     error::{ApiError, Result, blocking},
     extract::{self, Id},
@@ -31,7 +32,7 @@ pub async fn submit(
     State(app): State<Shared>,
     Caller(who): Caller,
     extract::Json(body): extract::Json<SubmitGroup>,
-) -> Result<(StatusCode, Json<CreatedGroup>)> {
+) -> Result<(StatusCode, Extension<About>, Json<CreatedGroup>)> {
     let members = sweep::members(&body)?;
     let request = |member: sweep::Member| Ok((tasks::request(body.task.clone(), member.recipe)?, member.label));
     let requests = members.into_iter().map(request).collect::<Result<Vec<_>>>()?;
@@ -44,7 +45,8 @@ pub async fn submit(
         tasks: snapshots.iter().map(|snapshot| view::task(snapshot, &app.engine)).collect(),
         warnings: long_queue(&app, waiting).as_ref().map(view::warning).into_iter().collect(),
     };
-    Ok((StatusCode::CREATED, Json(created)))
+    let about = About { detail: Some(format!("{} tasks", created.tasks.len())), ..About::target(&created.group) };
+    Ok((StatusCode::CREATED, Extension(about), Json(created)))
 }
 
 /// A group as it stands

@@ -205,10 +205,11 @@ pub async fn before(
     Caller(who): Caller,
     Id(id): Id,
     extract::Json(body): extract::Json<PutBefore>,
-) -> Result<Json<TaskView>> {
+) -> Result<(Extension<About>, Json<TaskView>)> {
     let other = body.task.parse().map_err(|error: InvalidTaskId| ApiError::invalid(error.to_string()))?;
     app.engine.move_before(id, other, &who).await?;
-    get(State(app), Id(id)).await
+    let about = About { detail: Some(format!("before {other}")), ..About::default() };
+    Ok((Extension(about), get(State(app), Id(id)).await?))
 }
 
 /// Give a waiting or held task another priority
@@ -224,9 +225,10 @@ pub async fn change(
     Caller(who): Caller,
     Id(id): Id,
     extract::Json(body): extract::Json<TaskPatch>,
-) -> Result<Json<TaskView>> {
+) -> Result<(Extension<About>, Json<TaskView>)> {
     app.engine.prioritise(id, recipe::priority(&body.priority)?, &who).await?;
-    get(State(app), Id(id)).await
+    let about = About { detail: Some(format!("priority {}", body.priority)), ..About::default() };
+    Ok((Extension(about), get(State(app), Id(id)).await?))
 }
 
 /// Delete a task with its files

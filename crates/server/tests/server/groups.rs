@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Studio, until};
+use crate::{
+    fixture::{Studio, until},
+    people,
+};
 
 fn group(studio: &Studio, id: &str) -> Value {
     studio.get(&format!("/api/v1/groups/{id}")).json()
@@ -118,4 +121,30 @@ pub fn an_array_counts_and_is_held_and_released() {
         (&json!(id), &json!(3), vec!["index=3", "index=4"])
     );
     assert_eq!(act(&studio, "finetune_1_1", "cancel").error().0, 404);
+}
+
+pub fn a_group_is_its_owners() {
+    let studio = people::studio(Default::default());
+    studio.model(true);
+    let (ana, ben, olga) = (studio.person("ana"), studio.person("ben"), studio.person("olga"));
+    let task = json!({"fine_tune": {"model_name": "held", "dataset_file": ana.dataset()}, "hold": true});
+    let sweep = json!({"task": task, "over": {"seed": [1, 2]}});
+    let created = ana.post("/api/v1/groups", sweep.clone());
+    assert_eq!(created.status, 201, "{}", created.text());
+    let id = created.json()["group"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/groups/{id}");
+    for action in ["cancel", "hold", "release"] {
+        assert_eq!(people::code(&ben.post(&format!("{path}/{action}"), json!(null))), (403, "not-yours".into()));
+    }
+    assert_eq!(people::code(&ben.delete(&path)), (403, "not-yours".into()));
+    // Files of others are not there for a sweep either.
+    assert!([400, 403, 404].contains(&ben.post("/api/v1/groups", sweep).status));
+    let command = json!({"argv": ["/bin/true"], "cwd": "/"});
+    let array = json!({"task": {"command": command}, "array": {"from": 0, "to": 1}});
+    assert_eq!(people::code(&ana.post("/api/v1/groups", array)), (403, "commands-for-owners".into()));
+
+    // Also when its first task is gone.
+    assert_eq!(ana.delete(&format!("/api/v1/tasks/{id}")).status, 204);
+    assert_eq!(ana.post(&format!("{path}/cancel"), json!(null)).json()["counts"]["cancelled"], 1);
+    assert_eq!(olga.delete(&path).status, 204);
 }

@@ -119,7 +119,10 @@ fn main() -> ExitCode {
             the_queue_is_paused_drained_and_resumed,
             nothing_starts_on_a_device_in_maintenance,
             terms_are_kept_and_shown;
-        groups: a_sweep_is_taken_whole_or_not_at_all, an_array_counts_and_is_held_and_released;
+        groups:
+            a_sweep_is_taken_whole_or_not_at_all,
+            an_array_counts_and_is_held_and_released,
+            a_group_is_its_owners;
         speed: polling_stays_cheap;
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

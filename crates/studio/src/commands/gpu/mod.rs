@@ -40,6 +40,9 @@ enum GpuCommand {
         /// on or off
         #[arg(value_parser = ["on", "off"], hide_possible_values = true)]
         state: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -47,9 +50,9 @@ pub fn run(home: &Home, command: Gpu) -> Result<ExitCode> {
     match command.command {
         Some(GpuCommand::Watch) => return watch::run(home),
         Some(GpuCommand::Doctor(command)) => return doctor::run(home, &command),
-        Some(GpuCommand::Maintenance { gpu, state }) => {
+        Some(GpuCommand::Maintenance { gpu, state, json }) => {
             let control = Client::connect(home)?.set_maintenance(&gpu, state == "on")?;
-            queue::switched(&control, command.json)?;
+            queue::switched(&control, json)?;
             return Ok(ExitCode::SUCCESS);
         }
         None => {}

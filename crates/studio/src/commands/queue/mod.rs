@@ -23,7 +23,7 @@ pub struct Queue {
     #[command(subcommand)]
     command: Option<QueueCommand>,
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 

@@ -9,9 +9,10 @@ use crate::{
     text::text,
 };
 
-/// Columns of the strip, and the hours that they stand for at most.
+/// Columns of the strip, and the hours that they stand for at most, and where no end is known.
 const COLUMNS: usize = 48;
-const HOURS: i64 = 12;
+const MOST_HOURS: i64 = 12;
+const HOURS: i64 = 1;
 
 pub struct Row {
     /// UUID.
@@ -35,12 +36,15 @@ struct Span<'a> {
 /// Tasks that follow one another; a device that is shared has several of these.
 type Lane<'a> = Vec<Span<'a>>;
 
-/// Empty if nothing is known of the next hours.
+/// Empty if nothing runs and nothing is known of the next hours.
 pub fn strip(queue: &QueueView, devices: &[Row], now: Timestamp) -> String {
     let lanes = lanes(queue, devices, now);
+    if lanes.iter().flatten().flatten().next().is_none() {
+        return String::new();
+    }
     let ends = lanes.iter().flatten().flatten().filter_map(|span| span.to);
-    let Some(last) = ends.max() else { return String::new() };
-    let seconds = last.duration_since(now).as_secs().clamp(60, HOURS * 3600);
+    let last = ends.max().map_or(HOURS * 3600, |last| last.duration_since(now).as_secs());
+    let seconds = last.clamp(60, MOST_HOURS * 3600);
     let column = |at: Timestamp| {
         let share = at.duration_since(now).as_secs_f64() / seconds as f64;
         (share.clamp(0.0, 1.0) * COLUMNS as f64).round() as usize
@@ -81,7 +85,7 @@ fn lanes<'a>(queue: &'a QueueView, devices: &[Row], now: Timestamp) -> Vec<Vec<L
     waiting.sort_by_key(|(from, ..)| *from);
     for (from, to, task) in waiting {
         // The forecast says when, not where: on those that are free first.
-        let free_at = |index: &usize| lanes[*index].iter().map(|lane| end(lane)).min().unwrap_or(now);
+        let free_at = |index: &usize| lanes[*index].iter().map(end).min().unwrap_or(now);
         let mut candidates: Vec<usize> = (0..devices.len()).filter(|index| devices[*index].usable).collect();
         candidates.sort_by_key(free_at);
         for index in candidates.into_iter().take(task.gpus as usize) {
@@ -193,11 +197,13 @@ mod tests {
 
     #[test]
     fn a_shared_device_has_a_line_for_each_and_an_idle_one_an_empty_line() {
-        let running = vec![running("t_1", &["GPU-0"], Some("2")), running("t_22", &["GPU-0"], None)];
-        let lines = drawn(&QueueView { running, ..QueueView::default() }, 2);
+        let both = vec![running("t_1", &["GPU-0"], Some("2")), running("t_22", &["GPU-0"], None)];
+        let lines = drawn(&QueueView { running: both, ..QueueView::default() }, 2);
         assert_eq!(lines[0], format!("GPU 0  1{}", "█".repeat(47)));
         assert_eq!(lines[1], format!("       22{}?", "█".repeat(45)), "nobody knows its end");
         assert_eq!(lines[2], format!("GPU 1  {}", "·".repeat(48)));
-        assert_eq!(strip(&QueueView::default(), &[], now()), "");
+        let unknown = QueueView { running: vec![running("t_1", &["GPU-0"], None)], ..QueueView::default() };
+        assert_eq!(drawn(&unknown, 1), [format!("GPU 0  1{}?", "█".repeat(46))]);
+        assert_eq!(drawn(&QueueView::default(), 1), Vec::<String>::new());
     }
 }

@@ -106,7 +106,7 @@ fn cells(task: &TaskView) -> [String; 7] {
         or_dash(task.progress.loss.map(|loss| format!("{loss:.4}"))),
         short(&task.model_name),
         or_dash(task.name.as_deref()),
-        about(task),
+        labelled(task),
     ]
 }
 
@@ -123,6 +123,16 @@ fn group_cells(tasks: &[TaskView]) -> [String; 7] {
         or_dash(first.name.as_deref()),
         format!("sage task show --group {id}"),
     ]
+}
+
+/// The same, after what sets it apart in its group.
+fn labelled(task: &TaskView) -> String {
+    let label = task.group.as_ref().map(|group| group.label.clone()).unwrap_or_default();
+    match (label.is_empty(), about(task)) {
+        (false, about) if about.is_empty() => label,
+        (false, about) => format!("{label}: {about}"),
+        (true, about) => about,
+    }
 }
 
 /// Why it waits or why it failed.

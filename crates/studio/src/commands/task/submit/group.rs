@@ -1,6 +1,6 @@
 //! `--sweep` and `--array`: one submission, many tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api_types::{ArrayRange, CreatedGroup, SubmitGroup, SubmitTask};
 
@@ -71,8 +71,11 @@ pub fn announce(created: &CreatedGroup) -> Result<()> {
         format!("{}  {}\n", task.task_id, output::plain(label))
     });
     output::print(&lines.collect::<String>())?;
-    for warning in &created.warnings {
-        eprintln!("{}: {}", text("注意", "note"), text(&warning.zh, &warning.en));
+    // What is said of many is said once.
+    let members = created.tasks.iter().flat_map(|task| &task.warnings);
+    let warnings = created.warnings.iter().chain(members).map(|warning| text(&warning.zh, &warning.en));
+    for warning in warnings.collect::<BTreeSet<_>>() {
+        eprintln!("{}: {warning}", text("注意", "note"));
     }
     let (group, count) = (&created.group, created.tasks.len());
     eprintln!(
@@ -102,6 +105,21 @@ mod tests {
             assert_eq!(parameters(&words(&[bad])).unwrap_err().code, "sweep-invalid", "{bad:?}");
         }
         assert!(parameters(&words(&["lr=1", "lr=2"])).unwrap_err().sentence.contains("twice"));
+    }
+
+    #[test]
+    fn several_parameters_follow_one_option() {
+        use clap::Parser;
+        let parse = |words: &str| crate::cli::Cli::try_parse_from(words.split(' '));
+        let fine_tune = parse("sage task submit --sweep lr=1e-4,5e-5 rank=8,16 --model m --data d").unwrap();
+        let crate::cli::Command::Task(super::super::super::Task::Submit(fine_tune)) = fine_tune.command else {
+            panic!("a submission")
+        };
+        assert_eq!(fine_tune.sweep, ["lr=1e-4,5e-5", "rank=8,16"]);
+        assert!(parse("sage task submit --sweep n=1,2 -- echo {n}").is_ok());
+        assert!(parse("sage task submit --array 0-9 -- echo {index}").is_ok());
+        assert!(parse("sage task submit --array 0-9 --model m --data d").is_err(), "an array is of commands");
+        assert!(parse("sage task submit --sweep n=1 --follow -- echo").is_err(), "there is no one log");
     }
 
     #[test]
