@@ -6,12 +6,12 @@ import { MemoryRouter } from 'react-router';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { makeQueryClient } from '../src/api/queries';
 import { DraftProvider } from '../src/features/new-task/DraftProvider';
-import { draftOf, emptyDraft, isDraft, requestOf } from '../src/features/new-task/draft';
+import { draftOf, emptyDraft, groupOf, isDraft, requestOf } from '../src/features/new-task/draft';
 import { NewTaskForm } from '../src/features/new-task/NewTaskForm';
 import { PreferencesProvider } from '../src/shared/preferences';
 import { readStored, store } from '../src/shared/storage';
 import { fakeStudio } from './fakeStudio';
-import { answer, task, wait } from './samples';
+import { answer, me, member, task, wait } from './samples';
 
 const preset = {
   ...{ name: 'balanced', title_zh: '均衡', title_en: 'Balanced', num_epochs: 3, batch_size: 1 },
@@ -28,6 +28,8 @@ beforeEach(() => {
   store('language', 'en');
   studio = fakeStudio({
     'GET /api/v1/studio': { default_time_limit_seconds: 21600, upload_limit_bytes: 1e9, queue_warning: 5 },
+    'GET /api/v1/me': me,
+    'GET /api/v1/tasks': { tasks: [], next_before: null, counts: {}, last_event_id: 0 },
     'GET /api/v1/models': [],
     'GET /api/v1/presets': [preset],
     'GET /api/v1/datasets': [dataset],
@@ -133,6 +135,52 @@ describe('the create form', () => {
     });
   });
 
+  it('submits a sweep as one group and says how many tasks that makes', async () => {
+    const lines = [
+      { field: 'lora_rank', values: ['8', '16'] },
+      { field: 'learning_rate', values: ['1e-4', '5e-5', 'ten'] },
+    ];
+    store('draft', { ...filled, advanced: true, sweep: lines, hold: true });
+    studio.set('POST /api/v1/groups', {
+      status: 201,
+      body: { group: 'g', tasks: [member(7, 0, 2, 'training'), member(7, 1, 2, 'queued')], warnings: [] },
+    });
+    showForm();
+    expect(screen.getByTestId('sweep-size').textContent).toBe('Makes 6 tasks');
+    await userEvent.click(submitButton());
+    expect(screen.getByText('Not a number: ten')).toBeTruthy();
+    expect(studio.posted('/api/v1/groups')).toEqual([]);
+
+    await userEvent.click(within(screen.getByTestId('sweep')).getAllByLabelText('close').at(-1) as HTMLElement);
+    expect(screen.getByTestId('sweep-size').textContent).toBe('Makes 4 tasks');
+    await userEvent.click(submitButton());
+    const result = await screen.findByTestId('submit-result');
+    expect(result.textContent).toContain('2 tasks submitted');
+    expect(result.textContent).toContain('1 of them wait');
+    expect(studio.posted('/api/v1/groups')[0].body).toMatchObject({
+      task: { fine_tune: { model_name: '/models/tiny' }, hold: true },
+      over: { lora_rank: [8, 16], learning_rate: [1e-4, 5e-5] },
+    });
+    expect(studio.posted('/api/v1/tasks')).toEqual([]);
+  });
+
+  it('submits a command as it would be typed into a shell', async () => {
+    store('draft', { ...emptyDraft, kind: 'command', line: `python3 "my train.py" --x '` });
+    showForm();
+    await userEvent.click(submitButton());
+    expect(await screen.findByText('A quote is not closed.')).toBeTruthy();
+    expect(screen.getByText(/Type an absolute path/)).toBeTruthy();
+
+    await userEvent.type(screen.getByLabelText('Command', { selector: 'textarea' }), "'");
+    await userEvent.type(screen.getByLabelText('Working folder'), '/work');
+    await userEvent.type(screen.getByLabelText('GPU memory (GiB)'), '2');
+    await userEvent.click(submitButton());
+    await screen.findByTestId('submit-result');
+    expect(studio.posted('/api/v1/tasks')[0].body).toEqual({
+      command: { argv: ['python3', 'my train.py', '--x', ''], cwd: '/work', memory_bytes: 2 * 1024 ** 3, share: false },
+    });
+  });
+
   it('keeps the draft over a reload', async () => {
     const { unmount } = showForm();
     await userEvent.type(screen.getByLabelText('Model'), 'Qwen/x');
@@ -168,6 +216,24 @@ describe('a draft', () => {
     expect(draftOf(task(3, 'completed', { priority: 'urgent' })).priority).toBe('urgent');
     expect(isDraft({ ...draft, after: [7] }) || isDraft({ ...draft, priority: 'top' })).toBe(false);
     expect(isDraft(JSON.parse(JSON.stringify(draft)))).toBe(true);
+  });
+
+  it('says its terms in times that everybody understands', () => {
+    const draft = {
+      ...filled,
+      advanced: true,
+      startAfter: '2030-01-31T22:00',
+      deadline: '2030-02-01T08:30',
+      retries: 0,
+    };
+    expect(requestOf(draft)).toMatchObject({
+      start_after: new Date(2030, 0, 31, 22, 0).toISOString(),
+      deadline: new Date(2030, 1, 1, 8, 30).toISOString(),
+      retries: 0,
+    });
+    expect(groupOf({ ...draft, sweep: [{ field: 'seed', values: [] }] })).toBeNull();
+    expect(groupOf({ ...draft, advanced: false, sweep: [{ field: 'seed', values: ['1'] }] })).toBeNull();
+    expect(isDraft({ ...draft, sweep: [{ field: 'seed', values: [1] }] })).toBe(false);
   });
 
   it('cloned from a task repeats its recipe', () => {

@@ -3,8 +3,11 @@ import type {
   DeviceView,
   EstimateAnswer,
   EstimateView,
+  GroupView,
+  Me,
   ProcessView,
   ProgressView,
+  QueueControl,
   TaskStatus,
   TaskView,
   WaitView,
@@ -48,6 +51,33 @@ export const wait = (position: number): WaitView => ({
   ends_at: null,
   zh: `排在第 ${position} 位，等待 finetune_1700000000_1 释放设备`,
   en: `position ${position}; waiting for the device that finetune_1700000000_1 holds`,
+});
+
+export const openQueue: QueueControl = {
+  ...{ mode: 'open', by: null, since: null, maintenance: [], start_hours_closed_until: null },
+};
+
+/** Whoever uses a studio that asks nobody for a sign-in. */
+export const me: Me = {
+  ...{ name: 'guest', role: 'owner', access: 'admin', authentication: false },
+  quota: { weight: 1, running: null, queued: null, gpus: null, gpu_hours_per_day: null, disk_bytes: null },
+};
+
+/** Member `index` of the group whose first task has the number `first`. */
+export function member(
+  first: number,
+  index: number,
+  size: number,
+  status: TaskStatus,
+  part: Partial<TaskView> = {},
+): TaskView {
+  const id = task(first, status).task_id;
+  return task(first + index, status, { group: { id, index, size, label: `lora_rank=${2 ** index}` }, ...part });
+}
+
+export const group = (tasks: TaskView[]): GroupView => ({
+  ...{ id: tasks[0].group?.id ?? '', name: null, owner: 'wang', size: tasks[0].group?.size ?? 0 },
+  ...{ counts: {}, percent: 0, best: null, tasks },
 });
 
 /** A task whose number is also its age: a higher one is newer. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { StudioEvent, TaskStatus, TaskView } from '../src/api/types';
 import { appendPage, applyEvent, listFromPage, type TaskList, totalOf } from '../src/features/queue/taskList';
-import { progress, task, wait } from './samples';
+import { openQueue, progress, task, wait } from './samples';
 
 function listOf(tasks: TaskView[], more: Partial<TaskList> = {}): TaskList {
   const counts: TaskList['counts'] = {};
@@ -23,7 +23,13 @@ describe('the list of all tasks', () => {
       moved(14, task(1, 'training')),
       { type: 'progress', task_id: task(1, 'training').task_id, progress: progress({ percent: 40, loss: 1.25 }) },
       moved(15, task(2, 'cancelled')),
-      { type: 'queue', waiting: [{ task_id: task(3, 'queued').task_id, wait: wait(1) }], total: 1, long: false },
+      {
+        type: 'queue',
+        waiting: [{ task_id: task(3, 'queued').task_id, wait: wait(1) }],
+        total: 1,
+        long: false,
+        ...openQueue,
+      },
       moved(16, task(1, 'completed')),
       moved(17, task(3, 'training')),
     ];

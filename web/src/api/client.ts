@@ -1,21 +1,34 @@
 import type {
+  AccountPatch,
+  AccountView,
+  AuditPage,
   CheckView,
+  CreatedGroup,
   CreatedTask,
+  CreatedToken,
   DatasetView,
   Devices,
   ErrorBody,
   EstimateAnswer,
   FineTuneRequest,
+  GroupView,
   JournalEntry,
+  Me,
   Metrics,
   ModelView,
+  NewAccount,
+  NewToken,
   Preset,
+  QueueControl,
+  QueueView,
   Recommendations,
   StudioView,
+  SubmitGroup,
   SubmitTask,
   TaskPage,
   TaskStatus,
   TaskView,
+  TokenView,
 } from './types';
 
 /** The studio refused, or could not be reached (`status` 0). */
@@ -85,6 +98,16 @@ async function post<T>(path: string, body?: unknown): Promise<T> {
   return (await request('POST', path, body)).json() as Promise<T>;
 }
 
+async function patch<T>(path: string, body: unknown): Promise<T> {
+  return (await request('PATCH', path, body)).json() as Promise<T>;
+}
+
+async function remove(path: string): Promise<void> {
+  await request('DELETE', path);
+}
+
+const group = (id: string) => `/api/v1/groups/${encodeURIComponent(id)}`;
+const account = (name: string) => `/api/v1/accounts/${encodeURIComponent(name)}`;
 const task = (id: string) => `/api/v1/tasks/${encodeURIComponent(id)}`;
 
 export const api = {
@@ -92,6 +115,24 @@ export const api = {
   signIn: async (username: string, password: string) =>
     void (await request('POST', '/api/auth/login', new URLSearchParams({ username, password }))),
   signOut: async () => void (await request('POST', '/api/auth/logout')),
+  me: () => get<Me>('/api/v1/me'),
+  changePassword: async (current: string, next: string) =>
+    void (await request('PUT', '/api/v1/me/password', { current, new: next })),
+  accounts: () => get<AccountView[]>('/api/v1/accounts'),
+  addAccount: (body: NewAccount) => post<AccountView>('/api/v1/accounts', body),
+  changeAccount: (name: string, body: AccountPatch) => patch<AccountView>(account(name), body),
+  removeAccount: (name: string) => remove(account(name)),
+  /** One's own, or everybody's. */
+  tokens: (all: boolean) => get<TokenView[]>(`/api/v1/tokens${all ? '?all=true' : ''}`),
+  createToken: (body: NewToken) => post<CreatedToken>('/api/v1/tokens', body),
+  revokeToken: (id: number) => remove(`/api/v1/tokens/${id}`),
+  audit: (query: { who?: string; action?: string; limit: number; before?: number }) => {
+    const search = new URLSearchParams({ limit: String(query.limit) });
+    if (query.who) search.set('who', query.who);
+    if (query.action) search.set('action', query.action);
+    if (query.before) search.set('before', String(query.before));
+    return get<AuditPage>(`/api/v1/audit?${search}`);
+  },
 
   studio: () => get<StudioView>('/api/v1/studio'),
   devices: () => get<Devices>('/api/v1/devices'),
@@ -115,8 +156,24 @@ export const api = {
   submit: (body: SubmitTask) => post<CreatedTask>('/api/v1/tasks', body),
   cancel: (id: string) => post<TaskView>(`${task(id)}/cancel`),
   release: (id: string) => post<TaskView>(`${task(id)}/release`),
-  remove: async (id: string) => void (await request('DELETE', task(id))),
+  hold: (id: string) => post<TaskView>(`${task(id)}/hold`),
+  runNext: (id: string) => post<TaskView>(`${task(id)}/next`),
+  putBefore: (id: string, other: string) => post<TaskView>(`${task(id)}/before`, { task: other }),
+  prioritise: (id: string, priority: string) => patch<TaskView>(task(id), { priority }),
+  remove: (id: string) => remove(task(id)),
   downloadUrl: (id: string) => `${task(id)}/download`,
+
+  group: (id: string) => get<GroupView>(group(id)),
+  submitGroup: (body: SubmitGroup) => post<CreatedGroup>('/api/v1/groups', body),
+  cancelGroup: (id: string) => post<GroupView>(`${group(id)}/cancel`),
+  holdGroup: (id: string) => post<GroupView>(`${group(id)}/hold`),
+  releaseGroup: (id: string) => post<GroupView>(`${group(id)}/release`),
+  removeGroup: (id: string) => remove(group(id)),
+
+  queue: () => get<QueueView>('/api/v1/queue'),
+  switchQueue: (to: 'pause' | 'drain' | 'resume') => post<QueueControl>(`/api/v1/queue/${to}`),
+  maintain: (device: string, on: boolean) =>
+    post<QueueControl>(`/api/v1/gpus/${encodeURIComponent(device)}/maintenance`, { on }),
 
   logUrl: (id: string) => `${task(id)}/log`,
   logStreamUrl: (id: string, offset: number) => `${task(id)}/log/stream?offset=${offset}`,
@@ -129,8 +186,7 @@ export const api = {
   datasets: () => get<DatasetView[]>('/api/v1/datasets'),
   pasteDataset: (filename: string, content: string) =>
     post<DatasetView>('/api/v1/datasets/paste', { filename, content }),
-  removeDataset: async (filename: string) =>
-    void (await request('DELETE', `/api/v1/datasets/${encodeURIComponent(filename)}`)),
+  removeDataset: (filename: string) => remove(`/api/v1/datasets/${encodeURIComponent(filename)}`),
   uploadDataset: (file: File, onProgress: (percent: number) => void): Promise<DatasetView> =>
     new Promise((resolve, reject) => {
       // fetch does not tell how far an upload has come.

@@ -1,4 +1,6 @@
-import type { Devices, ProgressView, QueueEntry, StudioEvent, TaskView } from './types';
+import type { Devices, ProgressView, StudioEvent, TaskView } from './types';
+
+type QueueEvent = Extract<StudioEvent, { type: 'queue' }>;
 
 export type Connection = 'connecting' | 'open' | 'away';
 
@@ -117,8 +119,7 @@ export function followStudio(
         onEvent({ type: 'progress', ...(JSON.parse(event.data) as { task_id: string; progress: ProgressView }) });
       },
       queue: (event) => {
-        const queue = JSON.parse(event.data) as { waiting: QueueEntry[]; total: number; long: boolean };
-        onEvent({ type: 'queue', ...queue });
+        onEvent({ type: 'queue', ...(JSON.parse(event.data) as Omit<QueueEvent, 'type'>) });
       },
       devices: (event) => onEvent({ type: 'devices', devices: JSON.parse(event.data) as Devices }),
       resync: (event) => onEvent({ type: 'resync', id: numbered(event) }),

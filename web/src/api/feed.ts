@@ -10,9 +10,12 @@ const KEPT = 1000;
  */
 export class RecentEvents {
   private events: NumberedEvent[] = [];
+  /** The number of the newest one. */
+  lastId = 0;
 
   add(event: StudioEvent): void {
     if (event.type === 'resync') this.events = [];
+    if ('id' in event) this.lastId = event.id;
     if (event.type !== 'task' && event.type !== 'removed') return;
     this.events.push(event);
     if (this.events.length > 2 * KEPT) this.events = this.events.slice(-KEPT);

@@ -1,10 +1,11 @@
 import { type QueryClient, useQueryClient } from '@tanstack/react-query';
 import { createContext, type ReactNode, useContext, useEffect, useRef, useState } from 'react';
+import { applyToGroup } from '../features/queue/groups';
 import { applyEvent, type TaskList } from '../features/queue/taskList';
 import { api } from './client';
 import { type Connection, followStudio } from './events';
 import { keys, recentEvents, useTaskList } from './queries';
-import type { StudioEvent, TaskView } from './types';
+import type { GroupView, QueueView, StudioEvent, TaskView } from './types';
 
 type Listener = (event: StudioEvent) => void;
 
@@ -58,7 +59,11 @@ export function LiveProvider({ children }: { children: ReactNode }) {
       },
       (state) => {
         setConnection(state);
-        if (state === 'away') wasAway = true;
+        if (state === 'away') {
+          wasAway = true;
+          // A browser does not tell a session that has ended from a studio that is away.
+          void client.invalidateQueries({ queryKey: keys.me });
+        }
         if (state === 'open' && wasAway) {
           // Readings and progress are not replayed, and it may be another studio than before.
           wasAway = false;
@@ -77,6 +82,7 @@ export function LiveProvider({ children }: { children: ReactNode }) {
 
 export function applyEvents(client: QueryClient, events: StudioEvent[]): void {
   client.setQueriesData<TaskList>({ queryKey: keys.lists }, (list) => list && events.reduce(applyEvent, list));
+  client.setQueriesData<GroupView>({ queryKey: keys.groups }, (group) => group && events.reduce(applyToGroup, group));
   for (const event of events) {
     switch (event.type) {
       case 'task':
@@ -92,11 +98,14 @@ export function applyEvents(client: QueryClient, events: StudioEvent[]): void {
       case 'progress':
         updateTask(client, event.task_id, (task) => ({ ...task, progress: event.progress }));
         break;
-      case 'queue':
-        for (const { task_id, wait } of event.waiting) {
+      case 'queue': {
+        const { type: _type, waiting, total: _total, long: _long, ...control } = event;
+        client.setQueryData<QueueView>(keys.queue, (queue) => queue && { ...queue, ...control });
+        for (const { task_id, wait } of waiting) {
           updateTask(client, task_id, (task) => (task.status === 'queued' ? { ...task, wait } : task));
         }
         break;
+      }
       case 'devices':
         client.setQueryData(keys.devices, event.devices);
         break;

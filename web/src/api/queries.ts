@@ -1,12 +1,17 @@
-import { keepPreviousData, QueryClient, useQuery } from '@tanstack/react-query';
+import { keepPreviousData, MutationCache, QueryCache, QueryClient, useQuery } from '@tanstack/react-query';
+import { applyToGroup, nextPage, rowsOf } from '../features/queue/groups';
 import { appendPage, applyEvent, listFromPage, type TaskList } from '../features/queue/taskList';
 import { ApiError, api } from './client';
 import { RecentEvents } from './feed';
-import type { FineTuneRequest, TaskStatus } from './types';
+import type { FineTuneRequest, GroupView, Me, TaskStatus } from './types';
 
 export const recentEvents = new RecentEvents();
 
 export const keys = {
+  me: ['me'] as const,
+  accounts: ['accounts'] as const,
+  tokens: (all: boolean) => ['tokens', all] as const,
+  audit: (who: string, action: string) => ['audit', who, action] as const,
   studio: ['studio'] as const,
   devices: ['devices'] as const,
   models: ['models'] as const,
@@ -14,6 +19,9 @@ export const keys = {
   datasets: ['datasets'] as const,
   lists: ['tasks'] as const,
   list: (filter: TaskStatus | null) => ['tasks', filter ?? 'all'] as const,
+  queue: ['queue'] as const,
+  groups: ['group'] as const,
+  group: (id: string) => ['group', id] as const,
   task: (id: string) => ['task', id] as const,
   journal: (id: string) => ['journal', id] as const,
   metrics: (id: string) => ['metrics', id] as const,
@@ -26,7 +34,16 @@ export const keys = {
 
 /** Nothing goes stale by age: events say what changed. Only an unreachable studio is asked again. */
 export function makeQueryClient(): QueryClient {
-  return new QueryClient({
+  /** Whoever is refused for want of a sign-in is asked for one: whether they are still known decides what is shown. */
+  const onError = (error: Error) => {
+    const known = client.getQueryState<Me>(keys.me);
+    if (isSignedOut(error) && known?.status === 'success' && known.fetchStatus === 'idle') {
+      void client.invalidateQueries({ queryKey: keys.me });
+    }
+  };
+  const client: QueryClient = new QueryClient({
+    queryCache: new QueryCache({ onError }),
+    mutationCache: new MutationCache({ onError }),
     defaultOptions: {
       queries: {
         staleTime: Number.POSITIVE_INFINITY,
@@ -40,7 +57,10 @@ export function makeQueryClient(): QueryClient {
       mutations: { networkMode: 'always' },
     },
   });
+  return client;
 }
+
+export const isSignedOut = (error: unknown) => error instanceof ApiError && error.status === 401;
 
 const FIRST_PAGE = 50;
 const NEXT_PAGE = 200;
@@ -50,15 +70,15 @@ async function loadList(filter: TaskStatus | null): Promise<TaskList> {
   return recentEvents.after(page.last_event_id).reduce(applyEvent, listFromPage(page, filter));
 }
 
-/** Loads until `rows` rows are there. */
+/** Loads until so many rows are there, a group being one. */
 export async function loadRows(client: QueryClient, filter: TaskStatus | null, rows: number): Promise<void> {
   for (;;) {
     const list = client.getQueryData<TaskList>(keys.list(filter));
-    if (!list?.nextBefore || list.tasks.length >= rows) return;
-    const before = list.nextBefore;
+    const before = list && nextPage(list);
+    if (!before || rowsOf(list.tasks).length >= rows) return;
     const page = await api.tasks({ status: filter ?? undefined, limit: NEXT_PAGE, before });
     client.setQueryData<TaskList>(keys.list(filter), (now) =>
-      now && now.nextBefore === before ? appendPage(now, page) : now,
+      now && nextPage(now) === before ? appendPage(now, page) : now,
     );
   }
 }
@@ -79,6 +99,19 @@ export function useTask(id: string) {
   });
 }
 
+export function useGroup(id: string) {
+  return useQuery({
+    queryKey: keys.group(id),
+    queryFn: async (): Promise<GroupView> => {
+      const before = recentEvents.lastId;
+      const group = await api.group(id);
+      return recentEvents.after(before).reduce(applyToGroup, group);
+    },
+  });
+}
+
+export const useMe = () => useQuery({ queryKey: keys.me, queryFn: api.me });
+export const useQueue = () => useQuery({ queryKey: keys.queue, queryFn: api.queue });
 export const useStudio = () => useQuery({ queryKey: keys.studio, queryFn: api.studio });
 export const useDevices = () => useQuery({ queryKey: keys.devices, queryFn: api.devices });
 export const useModels = () => useQuery({ queryKey: keys.models, queryFn: api.models });

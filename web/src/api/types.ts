@@ -36,6 +36,31 @@ export interface CreatedTask extends TaskView {
   alternatives: AlternativeView[];
 }
 
+/** Tasks that were submitted as one, in the group's order. */
+export interface GroupView extends Sent<Omit<Schemas['GroupView'], 'tasks'>> {
+  tasks: TaskView[];
+}
+
+/** The answer to the submission of a group. */
+export interface CreatedGroup extends Sent<Omit<Schemas['CreatedGroup'], 'tasks'>> {
+  tasks: TaskView[];
+}
+
+/** What people have switched for the whole queue, and what time switches by itself. */
+export type QueueControl = Sent<Schemas['QueueControl']>;
+export type QueueView = QueueControl & Sent<Omit<Schemas['QueueView'], keyof QueueControl>>;
+
+export type Me = Sent<Schemas['Me']>;
+export type Quota = Sent<Schemas['Quota']>;
+export type AccountView = Sent<Schemas['AccountView']>;
+export type NewAccount = Schemas['NewAccount'];
+export type AccountPatch = Schemas['AccountPatch'];
+export type TokenView = Sent<Schemas['TokenView']>;
+export type NewToken = Schemas['NewToken'];
+export type CreatedToken = TokenView & { secret: string };
+export type AuditEntry = Sent<Schemas['AuditEntry']>;
+export type AuditPage = Sent<Schemas['AuditPage']>;
+
 export type ProgressView = Sent<Schemas['ProgressView']>;
 export type WaitView = Sent<Schemas['WaitView']>;
 export type JournalEntry = Sent<Schemas['JournalEntry']>;
@@ -84,6 +109,7 @@ export interface Recommendations {
 
 export type ErrorBody = Schemas['ErrorBody'];
 export type SubmitTask = Schemas['SubmitTask'];
+export type SubmitGroup = Schemas['SubmitGroup'];
 export type FineTuneRequest = Schemas['FineTuneRequest'];
 
 export interface QueueEntry {
@@ -96,6 +122,6 @@ export type StudioEvent =
   | { type: 'task'; id: number; task: TaskView }
   | { type: 'removed'; id: number; task_id: string }
   | { type: 'progress'; task_id: string; progress: ProgressView }
-  | { type: 'queue'; waiting: QueueEntry[]; total: number; long: boolean }
+  | ({ type: 'queue'; waiting: QueueEntry[]; total: number; long: boolean } & QueueControl)
   | { type: 'devices'; devices: Devices }
   | { type: 'resync'; id: number };

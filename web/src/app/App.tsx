@@ -8,6 +8,7 @@ import { LiveProvider } from '../api/live';
 import { makeQueryClient } from '../api/queries';
 import { DraftProvider } from '../features/new-task/DraftProvider';
 import { PreferencesProvider, usePreferences } from '../shared/preferences';
+import { nonce } from './nonce';
 import { makeRouter } from './routes';
 import { themeOf } from './theme';
 import './app.css';
@@ -22,9 +23,6 @@ export function App() {
     </QueryClientProvider>
   );
 }
-
-/** What the studio's content security policy asks of styles that scripts make. */
-const nonce = document.querySelector<HTMLMetaElement>('meta[property="csp-nonce"]')?.nonce;
 
 function Look() {
   const { language, dark } = usePreferences();

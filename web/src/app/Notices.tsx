@@ -20,11 +20,13 @@ export function Notices() {
     const tell = (task: TaskView) => {
       const title = `${taskTitle(task)}: ${t(STATUSES[task.status].text)}`;
       setSpoken(title);
+      // The members of a group share one: a hundred of them would bury the page.
+      const key = task.group ? `${task.group.id} ${task.status}` : task.task_id;
       if (task.status === 'completed') {
-        notification.success({ key: task.task_id, title, description: task.task_id, placement: 'bottomRight' });
+        notification.success({ key, title, description: task.task_id, placement: 'bottomRight' });
       } else if (task.status === 'failed') {
         const description = task.failure ? pick(task.failure) : task.task_id;
-        notification.error({ key: task.task_id, title, description, placement: 'bottomRight', duration: 10 });
+        notification.error({ key, title, description, placement: 'bottomRight', duration: 10 });
       }
     };
     return listen((event) => {

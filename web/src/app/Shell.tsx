@@ -2,8 +2,7 @@ import { Drawer } from 'antd';
 import { Suspense, useEffect } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Outlet, useLocation, useMatch, useNavigate } from 'react-router';
-import { ApiError } from '../api/client';
-import { useTaskList } from '../api/queries';
+import { isSignedOut, useMe, useTaskList } from '../api/queries';
 import { DeviceBanner } from '../features/gpus/DeviceBanner';
 import { NewTaskForm } from '../features/new-task/NewTaskForm';
 import { TaskPanel } from '../features/queue/TaskPanel';
@@ -19,10 +18,10 @@ export function Shell() {
   const navigate = useNavigate();
   const { search } = useLocation();
   const isNew = useMatch('/new') !== null;
-  const { error } = useTaskList(null);
+  const { error } = useMe();
   useTitle();
 
-  if (error instanceof ApiError && error.status === 401) {
+  if (isSignedOut(error)) {
     return (
       <>
         <Header />

@@ -8,6 +8,7 @@ import { useDraft } from './DraftProvider';
 import type { Overrides } from './draft';
 import { METHODS, type MethodChoice, methodOf } from './methods';
 import { QueueFields } from './QueueFields';
+import { SweepFields } from './SweepFields';
 import { targetsOf, targetText } from './targets';
 
 type NumberKey = {
@@ -176,11 +177,31 @@ export function AdvancedFields({ preset }: { preset: Preset | undefined }) {
         <Switch id="field-fit" size="small" checked={draft.fit} onChange={(fit) => change({ fit })} />
         {t('field.fit')}
       </label>
-      <label className="switch-line" htmlFor="field-hold">
-        <Switch id="field-hold" size="small" checked={draft.hold} onChange={(hold) => change({ hold })} />
-        {t('field.hold')}
-      </label>
+      <HoldSwitch />
+      <SweepFields />
     </div>
+  );
+}
+
+/** What of it a command has too. */
+export function CommandAdvancedFields() {
+  return (
+    <div className="advanced" data-testid="advanced-fields">
+      <QueueFields />
+      <HoldSwitch />
+      <SweepFields />
+    </div>
+  );
+}
+
+function HoldSwitch() {
+  const { t } = useTranslation();
+  const { draft, change } = useDraft();
+  return (
+    <label className="switch-line" htmlFor="field-hold">
+      <Switch id="field-hold" size="small" checked={draft.hold} onChange={(hold) => change({ hold })} />
+      {t('field.hold')}
+    </label>
   );
 }
 

@@ -1,22 +1,31 @@
 import { useMutation, useQueryClient } from '@tanstack/react-query';
-import { Alert, Button, Form, Input, InputNumber, Segmented, Select, Space } from 'antd';
+import { Button, Form, Input, InputNumber, Segmented, Select, Space } from 'antd';
 import { useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { Link, useLocation } from 'react-router';
 import { api } from '../../api/client';
 import { keys, usePresets, useStudio } from '../../api/queries';
-import type { CreatedTask, DatasetView, FineTunePatch } from '../../api/types';
+import type { CreatedGroup, CreatedTask, DatasetView, FineTunePatch } from '../../api/types';
 import { ErrorNotice } from '../../shared/ErrorNotice';
-import { formatRate } from '../../shared/format';
-import { useBilingual, usePreferences } from '../../shared/preferences';
-import { DatasetField } from '../datasets/DatasetField';
+import { useMay } from '../../shared/useMay';
 import { pastedFilename } from '../datasets/pasted';
-import { Alternatives } from '../estimate/Alternatives';
 import { EstimatePanel } from '../estimate/EstimatePanel';
-import { ModelField } from '../models/ModelField';
-import { AdvancedFields } from './AdvancedFields';
+import { AdvancedFields, CommandAdvancedFields } from './AdvancedFields';
+import { CommandFields, isAbsolute, lineProblem } from './CommandFields';
 import { useDraft } from './DraftProvider';
-import { type Draft, emptyDraft, type PresetName, patched, requestOf, type TimeUnit } from './draft';
+import {
+  type Draft,
+  type DraftKind,
+  emptyDraft,
+  groupOf,
+  isDatasetMissing,
+  isModelMissing,
+  patched,
+  requestOf,
+  type TimeUnit,
+} from './draft';
+import { FineTuneFields } from './FineTuneFields';
+import { GroupResult, SubmitResult } from './SubmitResult';
+import { LARGEST_SWEEP, type SweepLine, sweepSize, wrongValues } from './sweep';
 import './new-task.css';
 
 /** The studio answers in milliseconds: the second half of a double click would find the button free again. */
@@ -26,7 +35,7 @@ const DOUBLE_CLICK_MS = 700;
 export function NewTaskForm() {
   const { t } = useTranslation();
   const client = useQueryClient();
-  const { language } = usePreferences();
+  const may = useMay();
   const { draft, change } = useDraft();
   const { data: presets = [] } = usePresets();
   const studio = useStudio();
@@ -35,15 +44,16 @@ export function NewTaskForm() {
   const [settling, setSettling] = useState(false);
 
   const submit = useMutation({
-    mutationFn: async (form: Draft) => {
+    mutationFn: async (form: Draft): Promise<CreatedTask | CreatedGroup> => {
       let { dataset } = form;
-      if (!dataset && form.source === 'paste') {
+      if (form.kind === 'fine_tune' && !dataset && form.source === 'paste') {
         const stored = await api.pasteDataset(pastedFilename(form.pasted, new Date()), form.pasted);
         client.setQueryData<DatasetView[]>(keys.datasets, (now) => [stored, ...(now ?? [])]);
         dataset = stored.path;
         change({ dataset });
       }
-      return api.submit(requestOf({ ...form, dataset }));
+      const group = groupOf({ ...form, dataset });
+      return group ? api.submitGroup(group) : api.submit(requestOf({ ...form, dataset }));
     },
     onSettled: () => {
       setSettling(true);
@@ -63,69 +73,34 @@ export function NewTaskForm() {
     submit.mutate(form);
   };
 
-  const modelMissing = draft.model.trim() === '';
-  const datasetMissing = draft.dataset.trim() === '' && !(draft.source === 'paste' && draft.pasted.trim() !== '');
   const preset = presets.find(({ name }) => name === draft.preset);
   const defaultLimit = (studio.data?.default_time_limit_seconds ?? 21_600) / (draft.timeUnit === 'h' ? 3600 : 60);
 
+  const size = draft.advanced ? sweepSize(draft.sweep) : 0;
+  const created = submit.data;
+
   const onSubmit = () => {
     setChecked(true);
-    if (modelMissing || datasetMissing || busy.current) return;
+    if (!isComplete(draft) || busy.current) return;
     busy.current = true;
     submit.mutate(draft);
   };
 
   return (
     <Form layout="vertical" onFinish={onSubmit} className="new-task" data-testid="new-task-form" requiredMark={false}>
-      <Form.Item
-        label={t('form.model')}
-        htmlFor="new-model"
-        validateStatus={checked && modelMissing ? 'error' : undefined}
-        help={checked && modelMissing ? <span id="model-help">{t('form.modelMissing')}</span> : undefined}
-      >
-        <ModelField
-          id="new-model"
-          value={draft.model}
-          onChange={(model) => change({ model })}
-          invalid={checked && modelMissing}
-          describedBy={checked && modelMissing ? 'model-help' : undefined}
-        />
-      </Form.Item>
-      <Form.Item
-        label={t('form.dataset')}
-        htmlFor="new-dataset"
-        validateStatus={checked && datasetMissing ? 'error' : undefined}
-        help={checked && datasetMissing ? <span id="dataset-help">{t('form.datasetMissing')}</span> : undefined}
-      >
-        <DatasetField
-          id="new-dataset"
-          invalid={checked && datasetMissing}
-          describedBy={checked && datasetMissing ? 'dataset-help' : undefined}
-        />
-      </Form.Item>
-      <Form.Item label={t('form.preset')}>
-        <Segmented<PresetName>
-          block
-          value={draft.preset}
-          onChange={(name) => change({ preset: name })}
-          aria-label={t('form.preset')}
-          data-testid="preset"
-          options={(['safe', 'balanced', 'fast'] as const).map((name) => ({ value: name, label: t(`preset.${name}`) }))}
-        />
-        {preset && (
-          <p className="cell-under preset-facts">
-            {presetReason(language === 'zh-CN' ? preset.title_zh : preset.title_en)}
-            <br />
-            {t('form.presetFacts', {
-              epochs: preset.num_epochs,
-              rate: formatRate(preset.learning_rate),
-              batch: preset.batch_size * preset.gradient_accumulation_steps,
-              length: preset.max_length,
-              rank: preset.lora_rank,
-            })}
-          </p>
-        )}
-      </Form.Item>
+      <Segmented<DraftKind>
+        block
+        className="kind-switch"
+        value={draft.kind}
+        onChange={(kind) => change({ kind })}
+        aria-label={t('form.kind')}
+        data-testid="kind"
+        options={[
+          { value: 'fine_tune', label: t('form.fineTune') },
+          { value: 'command', label: t('task.command') },
+        ]}
+      />
+      {draft.kind === 'command' ? <CommandFields checked={checked} /> : <FineTuneFields checked={checked} />}
       <div className="form-pair">
         <Form.Item label={t('form.timeLimit')} htmlFor="new-time-limit">
           <Space.Compact block>
@@ -174,8 +149,8 @@ export function NewTaskForm() {
       />
       {/* Together: the estimate stays in sight beside the fields that it depends on, and covers no others. */}
       <div className="form-live">
-        {draft.advanced && <AdvancedFields preset={preset} />}
-        <EstimatePanel />
+        {draft.advanced && (draft.kind === 'command' ? <CommandAdvancedFields /> : <AdvancedFields preset={preset} />)}
+        {draft.kind === 'fine_tune' && <EstimatePanel />}
       </div>
       <div className="form-end">
         <Button
@@ -184,9 +159,13 @@ export function NewTaskForm() {
           size="large"
           block
           loading={submit.isPending || settling}
+          disabled={!may.submit}
+          title={may.submit ? undefined : t('form.viewer')}
           data-testid="submit-task"
         >
-          {t('form.submit')}
+          {size > 1
+            ? t('form.submitMany', { count: size })
+            : t(draft.kind === 'command' ? 'form.submitCommand' : 'form.submit')}
         </Button>
         <Button
           type="link"
@@ -203,53 +182,23 @@ export function NewTaskForm() {
       </div>
       <div aria-live="polite">
         {submit.isError && <ErrorNotice error={submit.error} onClose={submit.reset} testId="submit-error" />}
-        {submit.data && (
-          <SubmitResult task={submit.data} onClose={submit.reset} onUse={(patch) => replaceBy(submit.data, patch)} />
+        {created && 'group' in created && 'tasks' in created && (
+          <GroupResult created={created} onClose={submit.reset} />
+        )}
+        {created && 'task_id' in created && (
+          <SubmitResult task={created} onClose={submit.reset} onUse={(patch) => replaceBy(created, patch)} />
         )}
       </div>
     </Form>
   );
 }
 
-/** What a preset is good for: its title after the name. */
-function presetReason(title: string): string {
-  return title.replace(/^[^：:]*[：:]\s*/, '');
+/** Whether there is nothing left to fill in or to put right. */
+function isComplete(draft: Draft): boolean {
+  const { advanced, sweep, kind } = draft;
+  if (advanced && (sweepSize(sweep) > LARGEST_SWEEP || (kind === 'fine_tune' && sweep.some(hasWrong)))) return false;
+  if (kind === 'command') return lineProblem(draft.line) === null && isAbsolute(draft.cwd);
+  return !isModelMissing(draft) && !isDatasetMissing(draft);
 }
 
-interface SubmitResultProps {
-  task: CreatedTask;
-  onClose: () => void;
-  onUse: (patch: FineTunePatch) => void;
-}
-
-/** Started, or queued and at which place; and what the studio thinks of the recipe. */
-function SubmitResult({ task, onClose, onUse }: SubmitResultProps) {
-  const { t } = useTranslation();
-  const pick = useBilingual();
-  const { search } = useLocation();
-  const title = task.wait
-    ? t('form.queued', { position: task.wait.position })
-    : task.status === 'pending'
-      ? t('form.held')
-      : t('form.started');
-  return (
-    <div className="submit-result" data-testid="submit-result" data-status={task.status} data-task-id={task.task_id}>
-      <Alert
-        type={task.wait ? 'info' : 'success'}
-        showIcon
-        closable={{ onClose, 'aria-label': t('action.close') }}
-        title={title}
-        description={
-          <>
-            {task.wait && <div>{pick(task.wait)}</div>}
-            <Link to={{ pathname: `/tasks/${task.task_id}`, search }}>{task.task_id}</Link>
-          </>
-        }
-      />
-      {task.warnings.map((warning) => (
-        <Alert key={warning.code} type="warning" showIcon title={pick(warning)} data-testid="submit-warning" />
-      ))}
-      <Alternatives alternatives={task.alternatives ?? []} action={t('estimate.useInstead')} onUse={onUse} />
-    </div>
-  );
-}
+const hasWrong = (line: SweepLine) => wrongValues(line).length > 0;

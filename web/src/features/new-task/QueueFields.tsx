@@ -1,4 +1,4 @@
-import { Form, Select, Switch } from 'antd';
+import { Form, Input, InputNumber, Select, Switch } from 'antd';
 import { useTranslation } from 'react-i18next';
 import { useTaskList } from '../../api/queries';
 import { taskTitle } from '../queue/cells';
@@ -6,7 +6,7 @@ import { PRIORITIES, type Priority } from '../queue/priority';
 import { isFinal } from '../queue/status';
 import { useDraft } from './DraftProvider';
 
-/** When the task may start: its class, and what it waits for. */
+/** When the task may start: its class, what it waits for, and how often it is tried again. */
 export function QueueFields() {
   const { t } = useTranslation();
   const { draft, change } = useDraft();
@@ -47,6 +47,34 @@ export function QueueFields() {
           {t('field.afterAny')}
         </label>
       )}
+      <Form.Item label={t('field.startAfter')} htmlFor="field-startAfter">
+        <Input
+          id="field-startAfter"
+          type="datetime-local"
+          value={draft.startAfter}
+          onChange={(event) => change({ startAfter: event.target.value })}
+        />
+      </Form.Item>
+      <Form.Item label={t('field.deadline')} htmlFor="field-deadline" tooltip={t('field.deadlineHint')}>
+        <Input
+          id="field-deadline"
+          type="datetime-local"
+          value={draft.deadline}
+          onChange={(event) => change({ deadline: event.target.value })}
+        />
+      </Form.Item>
+      <Form.Item label={t('field.retries')} htmlFor="field-retries" tooltip={t('field.retriesHint')}>
+        <InputNumber
+          id="field-retries"
+          className="full"
+          value={draft.retries}
+          min={0}
+          max={100}
+          precision={0}
+          placeholder={t('field.automatic')}
+          onChange={(retries) => change({ retries })}
+        />
+      </Form.Item>
     </>
   );
 }

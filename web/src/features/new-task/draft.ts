@@ -1,5 +1,7 @@
-import type { FineTunePatch, FineTuneRequest, SubmitTask, TaskView } from '../../api/types';
+import type { FineTunePatch, FineTuneRequest, SubmitGroup, SubmitTask, TaskView } from '../../api/types';
 import { isPriority, type Priority } from '../queue/priority';
+import { splitLine } from './commandLine';
+import { overOf, type SweepLine, sweepSize } from './sweep';
 
 /** The fields behind the Advanced switch; what is not set follows the preset or the studio's default. */
 export type Overrides = Omit<FineTuneRequest, 'model_name' | 'dataset_file' | 'preset'>;
@@ -7,9 +9,13 @@ export type Overrides = Omit<FineTuneRequest, 'model_name' | 'dataset_file' | 'p
 export type DatasetSource = 'upload' | 'paste' | 'choose';
 export type PresetName = 'safe' | 'balanced' | 'fast';
 export type TimeUnit = 'h' | 'min';
+export type DraftKind = 'fine_tune' | 'command';
+
+const GIB = 1024 ** 3;
 
 /** What is in the create form, kept over a reload. */
 export interface Draft {
+  kind: DraftKind;
   name: string;
   model: string;
   source: DatasetSource;
@@ -29,9 +35,22 @@ export interface Draft {
   afterAny: boolean;
   /** Where it does not fit, the studio may take the nearest configuration that does. */
   fit: boolean;
+  /** As the browser's own fields have times: local, `2026-01-31T22:00`, or empty. */
+  startAfter: string;
+  deadline: string;
+  retries: number | null;
+  sweep: SweepLine[];
+  /** Program and arguments in one line. */
+  line: string;
+  cwd: string;
+  gpus: number | null;
+  /** On each GPU; unknown: it gets them to itself. */
+  memoryGib: number | null;
+  share: boolean;
 }
 
 export const emptyDraft: Draft = {
+  kind: 'fine_tune',
   name: '',
   model: '',
   source: 'upload',
@@ -47,6 +66,20 @@ export const emptyDraft: Draft = {
   after: [],
   afterAny: false,
   fit: false,
+  startAfter: '',
+  deadline: '',
+  retries: null,
+  sweep: [],
+  line: '',
+  cwd: '',
+  gpus: null,
+  memoryGib: null,
+  share: false,
+};
+
+const isSweepLine = (value: unknown): value is SweepLine => {
+  const { field, values } = (value ?? {}) as Partial<SweepLine>;
+  return typeof field === 'string' && Array.isArray(values) && values.every(STRING);
 };
 
 export function isDraft(value: unknown): value is Draft {
@@ -55,36 +88,75 @@ export function isDraft(value: unknown): value is Draft {
     const stored = (value as Record<string, unknown>)[key];
     if (key === 'priority') return isPriority(stored);
     if (key === 'after') return Array.isArray(stored) && stored.every(STRING);
-    return key === 'timeLimit' ? stored === null || typeof stored === 'number' : typeof stored === typeof example;
+    if (key === 'sweep') return Array.isArray(stored) && stored.every(isSweepLine);
+    return example === null ? stored === null || typeof stored === 'number' : typeof stored === typeof example;
   });
 }
 
-/** The request that the form stands for. */
+export const isModelMissing = ({ model }: Draft) => model.trim() === '';
+
+export const isDatasetMissing = ({ dataset, source, pasted }: Draft) =>
+  dataset.trim() === '' && !(source === 'paste' && pasted.trim() !== '');
+
+/** The request that the form stands for, or that each of a sweep's tasks is made from. */
 export function requestOf(draft: Draft): SubmitTask {
   const seconds = draft.timeLimit === null ? null : Math.round(draft.timeLimit * (draft.timeUnit === 'h' ? 3600 : 60));
   return {
     ...(draft.name.trim() ? { name: draft.name.trim() } : {}),
-    fine_tune: {
-      model_name: draft.model.trim(),
-      dataset_file: draft.dataset.trim(),
-      preset: draft.preset,
-      // Fields that are out of sight do not act.
-      ...(draft.advanced ? draft.overrides : {}),
-    },
+    ...(draft.kind === 'command' ? { command: commandOf(draft) } : { fine_tune: fineTuneOf(draft) }),
     ...(seconds === null ? {} : { time_limit_seconds: seconds }),
-    ...(draft.advanced && draft.priority !== 'normal' ? { priority: draft.priority } : {}),
-    ...(draft.advanced && draft.after.length > 0
-      ? { after: draft.after.map((id) => (draft.afterAny ? `${id},any` : id)) }
-      : {}),
-    ...(draft.advanced && draft.hold ? { hold: true } : {}),
-    ...(draft.advanced && draft.fit ? { fit: true } : {}),
+    // Fields that are out of sight do not act.
+    ...(draft.advanced ? termsOf(draft) : {}),
+  };
+}
+
+/** The request for a group, where the form asks for one. */
+export function groupOf(draft: Draft): SubmitGroup | null {
+  if (!draft.advanced || sweepSize(draft.sweep) === 0) return null;
+  return { task: requestOf(draft), over: overOf(draft.sweep) };
+}
+
+function fineTuneOf(draft: Draft): FineTuneRequest {
+  return {
+    model_name: draft.model.trim(),
+    dataset_file: draft.dataset.trim(),
+    preset: draft.preset,
+    ...(draft.advanced ? draft.overrides : {}),
+  };
+}
+
+function commandOf({ line, cwd, gpus, memoryGib, share }: Draft): NonNullable<SubmitTask['command']> {
+  return {
+    argv: splitLine(line) ?? [],
+    cwd: cwd.trim(),
+    ...(gpus === null ? {} : { gpus }),
+    ...(memoryGib === null ? {} : { memory_bytes: Math.round(memoryGib * GIB), share }),
+  };
+}
+
+/** When the tasks may start, and what becomes of them if they fail. */
+function termsOf(draft: Draft): Partial<SubmitTask> {
+  const { priority, after, afterAny, startAfter, deadline, retries, hold, fit, kind } = draft;
+  return {
+    ...(priority !== 'normal' ? { priority } : {}),
+    ...(after.length > 0 ? { after: after.map((id) => (afterAny ? `${id},any` : id)) } : {}),
+    ...(startAfter ? { start_after: new Date(startAfter).toISOString() } : {}),
+    ...(deadline ? { deadline: new Date(deadline).toISOString() } : {}),
+    ...(retries === null ? {} : { retries }),
+    ...(hold ? { hold: true } : {}),
+    ...(fit && kind === 'fine_tune' ? { fit: true } : {}),
   };
 }
 
 /** The form with another configuration, whose fields are then in sight. */
 export function patched(draft: Draft, patch: FineTunePatch): Draft {
   const changes = Object.entries(patch).filter(([, value]) => value !== null && value !== undefined);
-  return { ...draft, advanced: true, overrides: { ...draft.overrides, ...Object.fromEntries(changes) } };
+  return {
+    ...draft,
+    kind: 'fine_tune',
+    advanced: true,
+    overrides: { ...draft.overrides, ...Object.fromEntries(changes) },
+  };
 }
 
 /** The form with a whole recipe; a data set that it does not name stays. */
@@ -144,5 +216,6 @@ export function draftOf(task: TaskView): Draft {
     timeLimit: minutes % 60 === 0 ? minutes / 60 : minutes,
     timeUnit: minutes % 60 === 0 ? 'h' : 'min',
     priority: isPriority(task.priority) ? task.priority : 'normal',
+    retries: task.retries,
   };
 }

@@ -1,51 +1,47 @@
 import { CloseCircleOutlined, DeleteOutlined, DownloadOutlined, PlayCircleOutlined } from '@ant-design/icons';
-import { useMutation } from '@tanstack/react-query';
-import { App, Button, Popconfirm, Tooltip } from 'antd';
+import { Popconfirm } from 'antd';
 import { useTranslation } from 'react-i18next';
 import { api } from '../../api/client';
 import type { TaskView } from '../../api/types';
-import { useErrorText } from '../../shared/ErrorNotice';
+import { IconButton } from '../../shared/IconButton';
+import { useAction } from '../../shared/useAction';
+import { useMay } from '../../shared/useMay';
 import { isFinal } from './status';
+import { TaskMenu } from './TaskMenu';
 
 /** Download, release, cancel, delete: what the state allows. The list itself changes by the event that follows. */
 export function TaskActions({ task, onDeleted }: { task: TaskView; onDeleted?: () => void }) {
   const { t } = useTranslation();
-  const { message } = App.useApp();
-  const errorText = useErrorText();
-  const onError = (error: Error) => void message.error(errorText(error).message);
-  const cancel = useMutation({ mutationFn: () => api.cancel(task.task_id), onError });
-  const release = useMutation({ mutationFn: () => api.release(task.task_id), onError });
-  const remove = useMutation({ mutationFn: () => api.remove(task.task_id), onError, onSuccess: onDeleted });
+  const may = useMay();
   const id = task.task_id;
+  const cancel = useAction(() => api.cancel(id));
+  const release = useAction(() => api.release(id));
+  const remove = useAction(() => api.remove(id), onDeleted);
 
+  if (!may.change(task.owner)) return null;
   return (
     <div className="task-actions">
       {task.downloadable && (
-        <Tooltip title={t('action.download')}>
-          <Button
-            type="text"
-            size="small"
-            icon={<DownloadOutlined />}
-            href={api.downloadUrl(id)}
-            download
-            aria-label={t('action.downloadOf', { id })}
-            data-testid="task-download"
-          />
-        </Tooltip>
+        <IconButton
+          title={t('action.download')}
+          label={t('action.downloadOf', { id })}
+          icon={<DownloadOutlined />}
+          href={api.downloadUrl(id)}
+          download
+          data-testid="task-download"
+        />
       )}
       {task.status === 'pending' && (
-        <Tooltip title={t('action.release')}>
-          <Button
-            type="text"
-            size="small"
-            icon={<PlayCircleOutlined />}
-            loading={release.isPending}
-            onClick={() => release.mutate()}
-            aria-label={t('action.releaseOf', { id })}
-            data-testid="task-release"
-          />
-        </Tooltip>
+        <IconButton
+          title={t('action.release')}
+          label={t('action.releaseOf', { id })}
+          icon={<PlayCircleOutlined />}
+          loading={release.isPending}
+          onClick={() => release.mutate()}
+          data-testid="task-release"
+        />
       )}
+      {(task.status === 'queued' || task.status === 'pending') && <TaskMenu task={task} />}
       {isFinal(task.status) ? (
         <Popconfirm
           title={t('confirm.delete')}
@@ -55,16 +51,13 @@ export function TaskActions({ task, onDeleted }: { task: TaskView; onDeleted?: (
           cancelText={t('action.back')}
           onConfirm={() => remove.mutate()}
         >
-          <Tooltip title={t('action.delete')}>
-            <Button
-              type="text"
-              size="small"
-              icon={<DeleteOutlined />}
-              loading={remove.isPending}
-              aria-label={t('action.deleteOf', { id })}
-              data-testid="task-delete"
-            />
-          </Tooltip>
+          <IconButton
+            title={t('action.delete')}
+            label={t('action.deleteOf', { id })}
+            icon={<DeleteOutlined />}
+            loading={remove.isPending}
+            data-testid="task-delete"
+          />
         </Popconfirm>
       ) : (
         <Popconfirm
@@ -75,16 +68,13 @@ export function TaskActions({ task, onDeleted }: { task: TaskView; onDeleted?: (
           cancelText={t('action.back')}
           onConfirm={() => cancel.mutate()}
         >
-          <Tooltip title={t('action.cancelTask')}>
-            <Button
-              type="text"
-              size="small"
-              icon={<CloseCircleOutlined />}
-              loading={cancel.isPending}
-              aria-label={t('action.cancelOf', { id })}
-              data-testid="task-cancel"
-            />
-          </Tooltip>
+          <IconButton
+            title={t('action.cancelTask')}
+            label={t('action.cancelOf', { id })}
+            icon={<CloseCircleOutlined />}
+            loading={cancel.isPending}
+            data-testid="task-cancel"
+          />
         </Popconfirm>
       )}
     </div>

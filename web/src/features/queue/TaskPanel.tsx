@@ -1,7 +1,7 @@
 import { PlusOutlined } from '@ant-design/icons';
 import { useQueryClient } from '@tanstack/react-query';
 import { Alert, Button, Empty, Pagination, Select, Skeleton, Table, type TableColumnsType } from 'antd';
-import { type MouseEvent, useEffect } from 'react';
+import { type MouseEvent, useEffect, useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useSearchParams } from 'react-router';
 import { loadRows, useStudio, useTaskList } from '../../api/queries';
@@ -11,13 +11,22 @@ import { formatCount, formatLoss } from '../../shared/format';
 import { usePreferences } from '../../shared/preferences';
 import { useLayoutSize } from '../../shared/useLayoutSize';
 import { TaskName, TaskProgress, TaskState, TaskTimes } from './cells';
+import { GroupMembers } from './GroupMembers';
+import { GroupActions, GroupLoss, GroupName, GroupProgress, GroupState } from './GroupRow';
+import { type GroupRow, isGroup, type Row, rowCount, rowsOf } from './groups';
+import { QueueBanner, QueueSwitch } from './QueueHead';
 import { isStatus, STATUSES } from './status';
 import { TaskActions } from './TaskActions';
+import { TaskCard } from './TaskCard';
 import { totalOf } from './taskList';
 
 const PAGE_ROWS = 10;
+const NONE: TaskView[] = [];
 
-/** All tasks, newest first: a table where there is room, cards where not. Filter and page live in the address. */
+/**
+ * All tasks, newest first, those that were submitted as one in one row: a table where there is room, cards where not.
+ * Filter and page live in the address.
+ */
 export function TaskPanel() {
   const { t } = useTranslation();
   const { language } = usePreferences();
@@ -32,11 +41,12 @@ export function TaskPanel() {
   const studio = useStudio();
 
   const counts = all.data?.counts ?? {};
-  const loaded = list.data?.tasks ?? [];
-  const total = list.data?.nextBefore ? Math.max(totalOf(counts, filter), loaded.length) : loaded.length;
+  const loaded = list.data?.tasks ?? NONE;
+  const allRows = useMemo(() => rowsOf(loaded), [loaded]);
+  const total = list.data ? rowCount(list.data, counts) : 0;
   const lastPage = Math.max(1, Math.ceil(total / PAGE_ROWS));
   const page = Math.min(Math.max(1, Number(search.get('page')) || 1), lastPage);
-  const rows = loaded.slice((page - 1) * PAGE_ROWS, page * PAGE_ROWS);
+  const rows = allRows.slice((page - 1) * PAGE_ROWS, page * PAGE_ROWS);
   const missing = list.data !== undefined && rows.length < PAGE_ROWS && list.data.nextBefore !== null;
 
   useEffect(() => {
@@ -53,58 +63,82 @@ export function TaskPanel() {
   };
   const link = (task: TaskView) => ({ pathname: `/tasks/${task.task_id}`, search: search.toString() });
   const open = (task: TaskView) => (event: MouseEvent) => {
-    // Buttons, links and pop-ups within the row answer for themselves.
-    const target = event.target as HTMLElement;
-    if (event.currentTarget.contains(target) && !target.closest('a, button')) navigate(link(task));
+    if (isPlain(event)) navigate(link(task));
   };
+
+  const [opened, setOpened] = useState<ReadonlySet<string>>(new Set());
+  const toggle = ({ key }: GroupRow) =>
+    setOpened((now) => {
+      const next = new Set(now);
+      if (!next.delete(key)) next.add(key);
+      return next;
+    });
+  const onRowClick = (row: Row) =>
+    isGroup(row)
+      ? (event: MouseEvent) => {
+          if (isPlain(event)) toggle(row);
+        }
+      : open(row.task);
+  const members = (row: GroupRow) => (
+    <GroupMembers row={row} filter={filter} narrow={size === 'narrow'} link={link} open={open} />
+  );
+  const nameOf = (task: TaskView) => (
+    <Link to={link(task)} className="task-link" data-testid="task-link">
+      <TaskName task={task} />
+    </Link>
+  );
 
   const waiting = counts.queued ?? 0;
   const limit = studio.data?.queue_warning;
-  const columns: TableColumnsType<TaskView> = [
+  const columns: TableColumnsType<Row> = [
     {
       key: 'task',
       title: t('table.task'),
       width: '22%',
-      render: (_, task) => (
-        <Link to={link(task)} className="task-link" data-testid="task-link">
-          <TaskName task={task} />
-        </Link>
-      ),
+      render: (_, row) =>
+        isGroup(row) ? (
+          <GroupName row={row} open={opened.has(row.key)} onToggle={() => toggle(row)} />
+        ) : (
+          nameOf(row.task)
+        ),
     },
     {
       key: 'status',
       title: t('table.status'),
       width: '18%',
       // A waiting task has no progress: its reason takes the room.
-      onCell: (task) => ({ colSpan: task.wait ? 2 : 1 }),
-      render: (_, task) => <TaskState task={task} />,
+      onCell: (row) => ({ colSpan: waits(row) ? 2 : 1 }),
+      render: (_, row) => (isGroup(row) ? <GroupState row={row} /> : <TaskState task={row.task} />),
     },
     {
       key: 'progress',
       title: t('table.progress'),
       width: '23%',
-      onCell: (task) => ({ colSpan: task.wait ? 0 : 1 }),
-      render: (_, task) => <TaskProgress task={task} />,
+      onCell: (row) => ({ colSpan: waits(row) ? 0 : 1 }),
+      render: (_, row) => (isGroup(row) ? <GroupProgress row={row} /> : <TaskProgress task={row.task} />),
     },
     {
       key: 'loss',
       title: t('table.loss'),
       width: 76,
       align: 'right',
-      render: (_, task) => (
-        <span className="cell-number" data-testid="task-loss">
-          {formatLoss(task.progress.loss)}
-        </span>
-      ),
+      render: (_, row) =>
+        isGroup(row) ? (
+          <GroupLoss row={row} />
+        ) : (
+          <span className="cell-number" data-testid="task-loss">
+            {formatLoss(row.task.progress.loss)}
+          </span>
+        ),
     },
-    { key: 'owner', title: t('table.owner'), width: '8%', ellipsis: true, dataIndex: 'owner' },
-    { key: 'times', title: t('table.times'), width: 132, render: (_, task) => <TaskTimes task={task} /> },
+    { key: 'owner', title: t('table.owner'), width: '8%', ellipsis: true, render: (_, row) => anyOf(row).owner },
+    { key: 'times', title: t('table.times'), width: 132, render: (_, row) => <TaskTimes task={anyOf(row)} /> },
     {
       key: 'actions',
       title: <span className="visually-hidden">{t('table.actions')}</span>,
       width: 84,
       align: 'right',
-      render: (_, task) => <TaskActions task={task} />,
+      render: (_, row) => (isGroup(row) ? <GroupActions row={row} /> : <TaskActions task={row.task} />),
     },
   ];
 
@@ -119,6 +153,7 @@ export function TaskPanel() {
       <header className="panel-head">
         <h2 id="tasks-title">{t('queue.title')}</h2>
         <div className="panel-tools">
+          <QueueSwitch />
           <Select
             className="status-filter"
             value={filter ?? 'all'}
@@ -145,6 +180,7 @@ export function TaskPanel() {
           )}
         </div>
       </header>
+      <QueueBanner />
       {limit !== undefined && waiting > limit && (
         <Alert
           type="warning"
@@ -162,9 +198,21 @@ export function TaskPanel() {
         <>
           {rows.length === 0 && empty}
           <ul className="task-cards" data-testid="task-table">
-            {rows.map((task) => (
-              <TaskCard key={task.task_id} task={task} link={link(task)} onClick={open(task)} />
-            ))}
+            {rows.map((row) =>
+              isGroup(row) ? (
+                <li key={row.key} className="task-card" data-testid="group-row" data-group-id={row.group}>
+                  <div className="task-card-head">
+                    <GroupName row={row} open={opened.has(row.key)} onToggle={() => toggle(row)} />
+                    <GroupActions row={row} />
+                  </div>
+                  <GroupState row={row} />
+                  <GroupProgress row={row} />
+                  {opened.has(row.key) && members(row)}
+                </li>
+              ) : (
+                <TaskCard key={row.key} task={row.task} title={nameOf(row.task)} onClick={open(row.task)} />
+              ),
+            )}
           </ul>
           {total > PAGE_ROWS && (
             <Pagination
@@ -178,29 +226,28 @@ export function TaskPanel() {
           )}
         </>
       ) : (
-        <Table<TaskView>
+        <Table<Row>
           data-testid="task-table"
-          rowKey="task_id"
+          rowKey="key"
           size="middle"
           tableLayout="fixed"
           columns={columns}
           dataSource={rows}
           locale={{ emptyText: empty }}
-          onRow={(task) =>
-            ({
-              onClick: open(task),
-              'data-testid': 'task-row',
-              'data-task-id': task.task_id,
-              'data-status': task.status,
-            }) as object
-          }
+          expandable={{
+            showExpandColumn: false,
+            expandedRowKeys: [...opened],
+            expandedRowRender: (row) => isGroup(row) && members(row),
+            rowExpandable: isGroup,
+          }}
+          onRow={(row) => ({ onClick: onRowClick(row), ...marks(row) }) as object}
           pagination={{
             current: page,
             pageSize: PAGE_ROWS,
             total,
             showSizeChanger: false,
             hideOnSinglePage: true,
-            showTotal: (count) => t('queue.total', { count: formatCount(count, language) }),
+            showTotal: () => t('queue.total', { count: formatCount(totalOf(counts, filter), language) }),
             onChange: (next) => change('page', next > 1 ? String(next) : null),
           }}
         />
@@ -209,39 +256,20 @@ export function TaskPanel() {
   );
 }
 
-interface TaskCardProps {
-  task: TaskView;
-  link: { pathname: string; search: string };
-  onClick: (event: MouseEvent) => void;
+/** A task of the row, the oldest of a group. */
+const anyOf = (row: Row) => (isGroup(row) ? row.members[0] : row.task);
+
+/** Whether the reason for waiting takes the room of the progress. */
+const waits = (row: Row) => !isGroup(row) && row.task.wait !== null;
+
+/** Buttons, links and pop-ups within a row answer for themselves. */
+function isPlain({ target, currentTarget }: MouseEvent): boolean {
+  return currentTarget.contains(target as Node) && !(target as HTMLElement).closest('a, button');
 }
 
-function TaskCard({ task, link, onClick }: TaskCardProps) {
-  const { t } = useTranslation();
-  return (
-    // The link inside is what the keyboard reaches.
-    // biome-ignore lint/a11y/useKeyWithClickEvents: see above
-    <li
-      className="task-card"
-      data-testid="task-row"
-      data-task-id={task.task_id}
-      data-status={task.status}
-      onClick={onClick}
-    >
-      <div className="task-card-head">
-        <Link to={link} className="task-link" data-testid="task-link">
-          <TaskName task={task} />
-        </Link>
-        <TaskActions task={task} />
-      </div>
-      <TaskState task={task} />
-      {!task.wait && <TaskProgress task={task} />}
-      <div className="task-card-foot">
-        <span>
-          {t('table.loss')} <span className="cell-number">{formatLoss(task.progress.loss)}</span>
-        </span>
-        <span>{task.owner}</span>
-        <TaskTimes task={task} />
-      </div>
-    </li>
-  );
+/** What tests know the row by. */
+function marks(row: Row) {
+  if (isGroup(row)) return { 'data-testid': 'group-row', 'data-group-id': row.group };
+  const { task_id, status } = row.task;
+  return { 'data-testid': 'task-row', 'data-task-id': task_id, 'data-status': status };
 }

@@ -16,9 +16,13 @@ import { ExpectedStart } from './ExpectedStart';
 import { PriorityTag } from './PriorityTag';
 import { StatusTag } from './StatusTag';
 import { isRunning } from './status';
+import { WaitReason } from './WaitReason';
 
-export function taskTitle(task: Pick<TaskView, 'name' | 'model_name'>): string {
-  return task.name || lastSegment(task.model_name);
+/** What the task, or the group that it belongs to, is called. */
+export const groupTitle = (task: Pick<TaskView, 'name' | 'model_name'>) => task.name || lastSegment(task.model_name);
+
+export function taskTitle(task: Pick<TaskView, 'name' | 'model_name' | 'group'>): string {
+  return task.group ? `${groupTitle(task)} · ${task.group.label}` : groupTitle(task);
 }
 
 export function TaskName({ task }: { task: TaskView }) {
@@ -51,11 +55,7 @@ export function TaskState({ task }: { task: TaskView }) {
           <WarningOutlined aria-hidden /> {pick(foreign)}
         </span>
       )}
-      {task.wait && (
-        <span className="cell-under cell-lines" data-testid="wait-reason" title={pick(task.wait)}>
-          {pick(task.wait)}
-        </span>
-      )}
+      {task.wait && <WaitReason wait={task.wait} />}
       {task.wait && <ExpectedStart wait={task.wait} className="cell-under" />}
       {task.failure && (
         <span className="cell-under cell-lines" title={pick(task.failure)}>

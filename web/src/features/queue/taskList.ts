@@ -40,15 +40,9 @@ export function applyEvent(list: TaskList, event: StudioEvent): TaskList {
     case 'removed':
       return event.id <= list.lastEventId ? list : { ...applyRemoved(list, event.task_id), lastEventId: event.id };
     case 'progress':
-      return replaceTasks(list, (task) =>
-        task.task_id === event.task_id ? { ...task, progress: event.progress } : task,
-      );
+      return withTasks(list, withProgress(list.tasks, event));
     case 'queue': {
-      const waits = new Map(event.waiting.map((entry) => [entry.task_id, entry.wait]));
-      const next = replaceTasks(list, (task) => {
-        const wait = task.status === 'queued' ? waits.get(task.task_id) : undefined;
-        return wait ? { ...task, wait } : task;
-      });
+      const next = withTasks(list, withWaits(list.tasks, event));
       if (next.filter !== null || (next.counts.queued ?? 0) === event.total) return next;
       return { ...next, counts: { ...next.counts, queued: event.total } };
     }
@@ -58,15 +52,28 @@ export function applyEvent(list: TaskList, event: StudioEvent): TaskList {
   }
 }
 
-function replaceTasks(list: TaskList, change: (task: TaskView) => TaskView): TaskList {
-  let changed = false;
-  const tasks = list.tasks.map((task) => {
-    const next = change(task);
-    changed ||= next !== task;
-    return next;
-  });
-  return changed ? { ...list, tasks } : list;
+type Of<Name extends StudioEvent['type']> = Extract<StudioEvent, { type: Name }>;
+
+/** The same tasks with one's progress. Where nothing changes, these and the next answer the very array they got. */
+export function withProgress(tasks: TaskView[], event: Of<'progress'>): TaskView[] {
+  return replaced(tasks, (task) => (task.task_id === event.task_id ? { ...task, progress: event.progress } : task));
 }
+
+/** The same tasks with their reasons for waiting. */
+export function withWaits(tasks: TaskView[], event: Of<'queue'>): TaskView[] {
+  const waits = new Map(event.waiting.map((entry) => [entry.task_id, entry.wait]));
+  return replaced(tasks, (task) => {
+    const wait = task.status === 'queued' ? waits.get(task.task_id) : undefined;
+    return wait ? { ...task, wait } : task;
+  });
+}
+
+function replaced(tasks: TaskView[], change: (task: TaskView) => TaskView): TaskView[] {
+  const next = tasks.map(change);
+  return next.some((task, at) => task !== tasks[at]) ? next : tasks;
+}
+
+const withTasks = (list: TaskList, tasks: TaskView[]) => (tasks === list.tasks ? list : { ...list, tasks });
 
 function applyTask(list: TaskList, task: TaskView): TaskList {
   const at = list.tasks.findIndex((other) => other.task_id === task.task_id);
