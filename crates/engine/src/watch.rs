@@ -246,6 +246,9 @@ impl Watcher {
 
     /// What the attempt teaches about its needs, and what to change if it lacked memory. Reads files of the model.
     async fn learn(&self, outcome: Outcome, reader: Arc<Reader>) -> (Outcome, Option<Measurement>) {
+        if !self.watched.is_fine_tune() {
+            return (outcome, None);
+        }
         let Watched { task, grant, .. } = &self.watched;
         let (task, grant) = (task.clone(), grant.clone());
         let (progress, home) = (self.progress.progress().clone(), self.home.clone());

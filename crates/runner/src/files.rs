@@ -26,6 +26,9 @@ const RECORD: &str = "exit.rec";
 /// The same, renamed once it is filled.
 const EXIT: &str = "exit";
 
+/// Those whose appearance says that an attempt has come further.
+pub(crate) const LANDMARKS: [&str; 3] = [CLAIM, RUNNING, EXIT];
+
 /// Bytes set aside for the exit record.
 const RECORD_SIZE: usize = 4096;
 

@@ -51,7 +51,7 @@ impl FileFollower {
     pub fn open(path: &Path, offset: u64) -> io::Result<FileFollower> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let path = std::path::absolute(path)?;
-        let watch = FolderWatch::new(path.parent().unwrap_or(Path::new("/")), Some(name))?;
+        let watch = FolderWatch::new(path.parent().unwrap_or(Path::new("/")), &[name])?;
         Ok(FileFollower { path, file: None, offset, most_behind: None, pace: Pace::Ready, watch })
     }
 

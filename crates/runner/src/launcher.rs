@@ -1,7 +1,6 @@
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Write};
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -9,16 +8,24 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::LaunchSpec;
+use crate::nursery::{Nursery, Spare};
 
 /// How long a supervisor may take to claim an attempt: far more than any disk needs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Keeps one warm supervisor waiting, so that a launch costs a pipe write and an exec.
+/// Keeps one supervisor waiting, so that a launch costs a pipe write and an exec.
 ///
 /// The waiting one ends by itself when the launcher is dropped or its process dies.
 pub struct Launcher {
     supervise_argv: Arc<[OsString]>,
-    spare: Arc<Mutex<Option<Spare>>>,
+    ready: Arc<Mutex<Ready>>,
+}
+
+/// Either is missing until it was started, and when it could not be.
+#[derive(Default)]
+struct Ready {
+    nursery: Option<Nursery>,
+    spare: Option<Spare>,
 }
 
 /// After any of these it is unknown whether the attempt was claimed: launch it again, or
@@ -49,8 +56,11 @@ pub(crate) enum Answer {
 impl Launcher {
     /// `supervise_argv` is a command whose `main` calls [`supervise`](crate::supervise).
     pub fn new(supervise_argv: Vec<OsString>) -> Launcher {
-        let launcher = Launcher { supervise_argv: supervise_argv.into(), spare: Arc::default() };
-        launcher.refill();
+        let launcher = Launcher { supervise_argv: supervise_argv.into(), ready: Arc::default() };
+        let (argv, ready) = (Arc::clone(&launcher.supervise_argv), Arc::clone(&launcher.ready));
+        // Off the studio's way to its first answer. If it fails, the next launch tries again and reports why.
+        let work = move || drop(lock(&ready).refill(&argv));
+        let _ = thread::Builder::new().name("nursery".into()).spawn(work);
         launcher
     }
 
@@ -60,73 +70,59 @@ impl Launcher {
     /// Harmless when repeated: an attempt is claimed once, ever, and a second launch of it succeeds without effect.
     pub fn launch(&self, spec: &LaunchSpec) -> Result<(), LaunchError> {
         let spec = absolute(spec).and_then(|spec| Ok(serde_json::to_vec(&spec)?)).map_err(LaunchError::Spec)?;
-        let warm = self.lock().take();
-        let answer = match warm.map(|spare| spare.hand_over(&spec)) {
-            // Somebody may have killed it while it waited.
-            None | Some(Err(LaunchError::Died)) => {
-                Spare::start(&self.supervise_argv).map_err(LaunchError::Spawn)?.hand_over(&spec)
+        // Somebody may have killed it while it waited, or what makes them.
+        let answer = match hand_over(self.take()?, &spec) {
+            Err(LaunchError::Died) => {
+                lock(&self.ready).nursery = None;
+                hand_over(self.take()?, &spec)
             }
-            Some(answer) => answer,
+            answer => answer,
         };
-        self.refill();
+        // If this fails, the next launch tries again and reports why.
+        let _ = lock(&self.ready).refill(&self.supervise_argv);
         match answer? {
             Answer::Claimed | Answer::AlreadyClaimed => Ok(()),
             Answer::Refused(reason) => Err(LaunchError::Refused(reason)),
         }
     }
 
-    /// Starts the next spare on a thread of its own. A launch that comes meanwhile waits for it.
-    fn refill(&self) {
-        let (argv, place) = (Arc::clone(&self.supervise_argv), Arc::clone(&self.spare));
-        let work = move || {
-            let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
-            if place.is_none() {
-                // If this fails, the next launch tries again and reports why.
-                *place = Spare::start(&argv).ok();
-            }
-        };
-        let _ = thread::Builder::new().name("spare-supervisor".into()).spawn(work);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Spare>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    fn take(&self) -> Result<Spare, LaunchError> {
+        let mut ready = lock(&self.ready);
+        ready.refill(&self.supervise_argv).map_err(LaunchError::Spawn)?;
+        ready.spare.take().ok_or(LaunchError::Died)
     }
 }
 
-/// A supervisor that has no attempt yet.
-struct Spare {
-    spec: ChildStdin,
-    answer: ChildStdout,
+impl Ready {
+    fn refill(&mut self, argv: &[OsString]) -> io::Result<()> {
+        if self.spare.is_none() {
+            self.spare = match self.nursery.as_ref().map(Nursery::spare) {
+                Some(Ok(spare)) => Some(spare),
+                _ => Some(self.nursery.insert(Nursery::start(argv)?).spare()?),
+            };
+        }
+        Ok(())
+    }
 }
 
-impl Spare {
-    fn start(argv: &[OsString]) -> io::Result<Spare> {
-        let (program, arguments) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn()?;
-        let pipes = child.stdin.take().zip(child.stdout.take());
-        // It detaches at once, which ends the process that was started here.
-        child.wait()?;
-        let (spec, answer) = pipes.ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok(Spare { spec, answer })
-    }
+fn lock(ready: &Mutex<Ready>) -> MutexGuard<'_, Ready> {
+    ready.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-    fn hand_over(mut self, spec: &[u8]) -> Result<Answer, LaunchError> {
-        if let Err(error) = self.spec.write_all(spec) {
-            let died = error.kind() == io::ErrorKind::BrokenPipe;
-            return Err(if died { LaunchError::Died } else { LaunchError::Spec(error) });
-        }
-        drop(self.spec);
-        let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
-        let mut answered = [PollFd::new(&self.answer, PollFlags::IN)];
-        if rustix::io::retry_on_intr(|| poll(&mut answered, Some(&patience))) == Ok(0) {
-            return Err(LaunchError::Silent);
-        }
-        let mut line = String::new();
-        let read = BufReader::new(self.answer).read_line(&mut line);
-        read.ok().and_then(|_| serde_json::from_str(&line).ok()).ok_or(LaunchError::Died)
+fn hand_over(mut spare: Spare, spec: &[u8]) -> Result<Answer, LaunchError> {
+    if let Err(error) = spare.spec.write_all(spec) {
+        let died = error.kind() == io::ErrorKind::BrokenPipe;
+        return Err(if died { LaunchError::Died } else { LaunchError::Spec(error) });
     }
+    drop(spare.spec);
+    let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+    let mut answered = [PollFd::new(&spare.answer, PollFlags::IN)];
+    if rustix::io::retry_on_intr(|| poll(&mut answered, Some(&patience))) == Ok(0) {
+        return Err(LaunchError::Silent);
+    }
+    let mut line = String::new();
+    let read = BufReader::new(spare.answer).read_line(&mut line);
+    read.ok().and_then(|_| serde_json::from_str(&line).ok()).ok_or(LaunchError::Died)
 }
 
 /// A supervisor works from `/`, so it cannot resolve the studio's relative paths.

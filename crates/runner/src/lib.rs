@@ -8,6 +8,7 @@ mod files;
 mod follow;
 mod launcher;
 mod log_cap;
+mod nursery;
 mod observe;
 mod process;
 mod record;

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
 use crate::files::{self, Claim, PreparedExit};
 use crate::log_cap::LogCap;
-use crate::{Answer, End, Exit, ExitRecord, LaunchSpec, ProcessIdentity, RunningRecord, process, sys};
+use crate::{Answer, End, Exit, ExitRecord, LaunchSpec, ProcessIdentity, RunningRecord, nursery, process, sys};
 
 /// In the environment of the task and all that it starts: its attempt folder. The way to find processes that left the
 /// tree when there is no supervisor to ask.
@@ -35,14 +35,24 @@ const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 
 /// Body of the hidden `sage supervise`. Call it first thing in `main`, before there is a second thread or an open file.
 ///
-/// Reads one [`LaunchSpec`] as JSON from stdin, answers on stdout with one line whether it took the attempt, and runs
-/// it to the end. Without a spec (the studio ended before it needed this one) it ends quietly.
+/// It makes supervisors as long as the studio lives. Each reads one [`LaunchSpec`] as JSON from stdin, answers on stdout
+/// with one line whether it took the attempt, and runs it to the end. Without a spec (the studio ended before it needed
+/// this one) it ends quietly.
 pub fn supervise() -> ExitCode {
     // SAFETY: nothing was opened or started yet.
     if unsafe { sys::detach() }.is_err() {
         return ExitCode::FAILURE;
     }
-    match run() {
+    let oom_score = lower_oom_score();
+    // Found out once for all.
+    let _ = ProcessIdentity::current();
+    // SAFETY: no thread was started.
+    match unsafe { nursery::run() } {
+        Ok(true) => {}
+        Ok(false) => return ExitCode::SUCCESS,
+        Err(_) => return ExitCode::FAILURE,
+    }
+    match run(oom_score) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&Answer::Refused(error.to_string()));
@@ -51,9 +61,9 @@ pub fn supervise() -> ExitCode {
     }
 }
 
-fn run() -> io::Result<()> {
+/// `oom_score` is what the task should have.
+fn run(oom_score: Option<String>) -> io::Result<()> {
     let identity = ProcessIdentity::current()?;
-    let oom_score = lower_oom_score();
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
 
     let mut spec = Vec::new();

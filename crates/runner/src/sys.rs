@@ -28,12 +28,27 @@ pub(crate) unsafe fn detach() -> io::Result<()> {
 /// # Safety
 /// The process has one thread.
 unsafe fn fork_and_end_parent() -> io::Result<()> {
+    // SAFETY: as the caller says.
+    if unsafe { fork()? } { Ok(()) } else { end_without_cleanup(0) }
+}
+
+/// Returns whether this is the child.
+///
+/// # Safety
+/// The process has one thread.
+pub(crate) unsafe fn fork() -> io::Result<bool> {
     // SAFETY: with one thread, no lock can be left held in the child.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
-        0 => Ok(()),
-        _ => end_without_cleanup(0),
+        0 => Ok(true),
+        _ => Ok(false),
     }
+}
+
+/// Whether children that end leave nothing to wait for.
+pub(crate) fn reap_children_unseen(unseen: bool) {
+    // SAFETY: neither action runs code of ours.
+    unsafe { libc::signal(libc::SIGCHLD, if unseen { libc::SIG_IGN } else { libc::SIG_DFL }) };
 }
 
 /// Ends a process whose exit handlers and buffers belong to its other half.

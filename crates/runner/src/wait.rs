@@ -1,3 +1,4 @@
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -36,7 +37,7 @@ pub enum AttemptEnd {
 
 /// Waits until the task's program was executed or never will be. The attempt has to be launched before.
 pub async fn wait_started(attempt_dir: &Path) -> io::Result<Started> {
-    let watch = FolderWatch::new(attempt_dir, None)?;
+    let watch = FolderWatch::new(attempt_dir, &files::LANDMARKS.map(OsStr::new))?;
     loop {
         let over = match observe(attempt_dir)? {
             Observed::NotStarted => {

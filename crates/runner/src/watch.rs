@@ -21,7 +21,7 @@ const EVENTS: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::ONLYDIR);
 
-/// Tells of new, renamed and written files in one folder, from the moment it exists.
+/// Tells when certain files of one folder are made, renamed or written, from the moment it exists.
 pub(crate) struct FolderWatch {
     hub: &'static Hub,
     descriptor: i32,
@@ -29,15 +29,16 @@ pub(crate) struct FolderWatch {
 }
 
 struct Listener {
-    /// `None` listens to every file of the folder.
-    file: Option<OsString>,
+    /// Files of the folder.
+    names: Vec<OsString>,
     changed: Notify,
 }
 
 impl FolderWatch {
-    pub(crate) fn new(folder: &Path, file: Option<&OsStr>) -> io::Result<FolderWatch> {
+    pub(crate) fn new(folder: &Path, names: &[&OsStr]) -> io::Result<FolderWatch> {
         let hub = Hub::get()?;
-        let listener = Arc::new(Listener { file: file.map(OsStr::to_owned), changed: Notify::new() });
+        let names = names.iter().map(|name| OsString::from(*name)).collect();
+        let listener = Arc::new(Listener { names, changed: Notify::new() });
         let mut listeners = hub.lock();
         let descriptor = inotify::add_watch(&hub.inotify, folder, EVENTS)?;
         listeners.entry(descriptor).or_default().push(Arc::clone(&listener));
@@ -103,11 +104,8 @@ impl Hub {
         // A negative descriptor says that events were lost, so that everybody has to look.
         let told = listeners.iter().filter(|(watched, _)| **watched == descriptor || descriptor < 0);
         for listener in told.flat_map(|(_, listeners)| listeners) {
-            let meant = match (&listener.file, file) {
-                (Some(wanted), Some(file)) => wanted == file,
-                _ => true,
-            };
-            if meant {
+            // Without a name it is about the folder itself.
+            if file.is_none_or(|file| listener.names.iter().any(|name| name == file)) {
                 listener.changed.notify_one();
             }
         }

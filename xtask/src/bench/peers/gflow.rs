@@ -71,6 +71,9 @@ impl Peer for Gflow {
 
     fn known(&self, stage: &Stage) -> Result<usize> {
         let list = output(self.command(stage, "gqueue").args(["--all", "--user", "all", "--output", "json"]))?;
+        if list.starts_with("No jobs found") {
+            return Ok(0);
+        }
         let list: serde_json::Value = serde_json::from_str(&list).map_err(|error| error.to_string())?;
         Ok(list["jobs"].as_array().map_or(0, Vec::len))
     }
