@@ -20,6 +20,9 @@ use ureq::{
 
 use crate::{ClientError, Endpoint, EventStream, LogStream, Result, remote::Remote};
 
+/// Bytes of an answer, or of a request, that are moved at once.
+const BUFFER: usize = 16 << 10;
+
 /// One studio. Keeps its connection open between requests; cheap to clone.
 #[derive(Clone)]
 pub struct Client {
@@ -66,6 +69,9 @@ impl Client {
             // Loopback never goes through the proxy that the environment may name.
             .proxy(None)
             .max_redirects(0)
+            // Most answers are small, and a command asks only once.
+            .input_buffer_size(BUFFER)
+            .output_buffer_size(BUFFER)
             .timeout_connect(Some(Duration::from_secs(5)));
         if let Some(authorities) = authorities {
             config = config.tls_config(TlsConfig::builder().root_certs(authorities).build());

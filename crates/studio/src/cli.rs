@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use domain::{Home, Language};
 
 use crate::{
@@ -20,6 +20,16 @@ use crate::{
 #[command(name = "sage", version, propagate_version = true, arg_required_else_help = true)]
 #[command(disable_help_flag = true, disable_version_flag = true, disable_help_subcommand = true)]
 pub struct Cli {
+    #[command(flatten)]
+    pub options: Options,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+// Not a doc comment, which would become the program's.
+// What every command takes.
+#[derive(Args)]
+pub struct Options {
     /// Folder of the studio [default: ~/.sage]
     #[arg(long, global = true, value_name = "DIR", display_order = 1000)]
     pub home: Option<PathBuf>,
@@ -32,8 +42,6 @@ pub struct Cli {
     /// Print the version
     #[arg(short = 'V', long, action = ArgAction::Version, display_order = 1003)]
     version: Option<bool>,
-    #[command(subcommand)]
-    pub command: Command,
 }
 
 #[derive(Subcommand)]
@@ -89,7 +97,7 @@ impl Cli {
     /// `--home`, else `SAGE_HOME`, else `~/.sage`.
     pub fn home(&self) -> Result<Home> {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let given = self.home.clone().or_else(|| variable("SAGE_HOME"));
+        let given = self.options.home.clone().or_else(|| variable("SAGE_HOME"));
         let home = given.or_else(|| Some(variable("HOME")?.join(".sage"))).ok_or_else(|| {
             CliError::usage("no-home", text("没有设置 HOME", "HOME is not set"))
                 .next(text("用 --home 指定目录", "name a folder with --home"))
@@ -103,8 +111,20 @@ impl Cli {
 pub fn parse() -> Cli {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     crate::text::choose(&arguments);
-    let parsed = command().try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
-    parsed.unwrap_or_else(|error| help::exit(&error))
+    submit(&arguments).unwrap_or_else(|| {
+        let parsed = command().try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+        parsed.unwrap_or_else(|error| help::exit(&error))
+    })
+}
+
+/// `sage task submit`, which scripts call by the thousand, without making the rest of the command tree first. `None` for
+/// anything else and where something is wrong: that is for the whole tree to say.
+fn submit(arguments: &[OsString]) -> Option<Cli> {
+    let submit = arguments.get(1)? == "task" && arguments.get(2)? == "submit";
+    let submit = submit.then(|| task::Submit::augment_args(clap::Command::new("submit")))?;
+    let root = Options::augment_args(clap::Command::new("sage").disable_help_flag(true).disable_version_flag(true));
+    let root = root.subcommand(clap::Command::new("task").subcommand(submit));
+    Cli::from_arg_matches(&root.try_get_matches_from(arguments).ok()?).ok()
 }
 
 /// The whole command tree in the language of this run.

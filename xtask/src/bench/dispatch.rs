@@ -34,7 +34,7 @@ pub fn measure() -> Vec<Figure> {
     let gaps = Sample::new(gaps);
     vec![
         Figure::new("end of a no-op task to start of the next", gaps.p50(), "ms")
-            .at_most(5.0)
+            .at_most(2.0)
             .note(format!("{}; includes exit and exec of the task's own program", gaps.note())),
     ]
 }

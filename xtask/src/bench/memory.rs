@@ -41,7 +41,7 @@ pub fn measure() -> Vec<Figure> {
             .at_most(15.0)
             .note(format!("with one page open; the waiting supervisor: {others:.1} MB")),
         Figure::new("resident memory, 10,000 queued", full, "MB")
-            .at_most(40.0)
+            .at_most(25.0)
             .note(format!("after a restart: {restarted:.1} MB")),
     ]
 }

@@ -28,9 +28,14 @@ pub fn blocker(studio: &Studio) -> String {
 /// Half of them completed fine-tunes with a log, half of them queued commands.
 pub fn half_completed_half_queued(home: &Home, count: u64) {
     completed(home, count / 2, 10);
+    queued(home, count / 2);
+}
+
+/// Commands of which the first takes for ever.
+pub fn queued(home: &Home, count: u64) {
     let mut writer = Writer::open(&home.database()).expect("the store can be opened");
     let first = writer.last_number().expect("the store can be read") + 1;
-    let changes: Vec<Change> = (first..first + count / 2).map(|number| create(queued(number), Vec::new())).collect();
+    let changes: Vec<Change> = (first..first + count).map(|number| create(sleeper(number), Vec::new())).collect();
     writer.commit(&changes).expect("the store can be written");
 }
 
@@ -66,7 +71,7 @@ fn create(task: Task, log: Vec<String>) -> Change {
     Change::Create { task: Box::new(task), who: "guest".into(), log }
 }
 
-fn queued(number: u64) -> Task {
+fn sleeper(number: u64) -> Task {
     let argv = ["sleep", "100000"].map(String::from).to_vec();
     let recipe = Recipe::Command(Command {
         argv,

@@ -31,7 +31,7 @@ use crate::{
 pub fn run(cli: Cli) -> Result<ExitCode> {
     // The demo leaves the user's studio alone, so only a folder given by name counts.
     if let Command::Demo(command) = cli.command {
-        return demo::run(cli.home, command);
+        return demo::run(cli.options.home, command);
     }
     let home = cli.home()?;
     match cli.command {

@@ -20,11 +20,12 @@ use crate::{error::Result, output, text::text};
 
 pub use follow::follow;
 pub use show::status_word;
+pub use submit::Submit;
 
 #[derive(Subcommand)]
 pub enum Task {
     /// Submit a fine-tune, or any command after --
-    Submit(Box<submit::Submit>),
+    Submit(Box<Submit>),
     /// List tasks, newest first
     List(list::List),
     /// Show one task in full
