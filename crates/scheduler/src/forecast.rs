@@ -1,14 +1,11 @@
 //! When what waits will start and end, from the plan's order run forward on estimates.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{TaskId, WaitCause};
 use jiff::Timestamp;
 
-use crate::{Plan, Policy, Running, Waiting, explain};
+use crate::{Plan, Policy, Running, Waiting, explain, preempt};
 
 /// Expected of one waiting task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +19,8 @@ pub struct Forecast {
 const UNKNOWN: Timestamp = Timestamp::MAX;
 
 /// For the first `limit` tasks that wait, in the plan's order, on `devices` devices: each starts when enough of those
-/// before it have ended. Nothing is said from the first one on that waits for a task of unknown length, nor of tasks of
-/// unknown length themselves, nor of those that wait for something else than devices.
+/// before it have ended, or what runs makes room for it. Nothing is said from the first one on that waits for a task of
+/// unknown length, nor of tasks of unknown length themselves, nor of those that wait for something else than devices.
 pub fn forecast(
     policy: &Policy,
     plan: &Plan,
@@ -44,17 +41,18 @@ pub fn forecast(
     // One at a time takes the machine for a single device.
     let (devices, most) = if policy.one_at_a_time { (1, 1) } else { (devices, usize::MAX) };
 
-    let mut free_at: BinaryHeap<Reverse<Timestamp>> = BinaryHeap::new();
+    let mut slots: Vec<Slot<'_>> = Vec::new();
     for running in running {
-        let ends_at = running.ends_at.unwrap_or(UNKNOWN).max(now);
-        free_at.extend((0..running.grant.devices.len().min(most)).map(|_| Reverse(ends_at)));
+        let end = if running.stopping { now } else { running.ends_at.unwrap_or(UNKNOWN).max(now) };
+        let slot = Slot { free_at: end, running: Some(running) };
+        slots.extend(std::iter::repeat_n(slot, running.grant.devices.len().min(most)));
     }
     for start in &plan.starts {
-        let ends_at = by_id.get(&start.task).map_or(UNKNOWN, |waiting| end(now, waiting));
-        free_at.extend((0..start.grant.devices.len().min(most)).map(|_| Reverse(ends_at)));
+        let free_at = by_id.get(&start.task).map_or(UNKNOWN, |waiting| end(now, waiting));
+        slots.extend(std::iter::repeat_n(Slot { free_at, running: None }, start.grant.devices.len().min(most)));
     }
-    while free_at.len() < devices {
-        free_at.push(Reverse(now));
+    if let Some(idle) = devices.checked_sub(slots.len()) {
+        slots.extend(std::iter::repeat_n(Slot { free_at: now, running: None }, idle));
     }
     let mut forecasts = Vec::new();
     for (task, reason) in first() {
@@ -63,16 +61,34 @@ pub fn forecast(
             continue;
         }
         let wanted = (waiting.demand.devices.max(1) as usize).min(most);
-        if wanted > free_at.len() {
+        if wanted > slots.len() {
             continue;
         }
-        let taken: Vec<Timestamp> = (0..wanted).filter_map(|_| free_at.pop()).map(|Reverse(at)| at).collect();
-        let Some(starts_at) = taken.into_iter().max().filter(|at| *at < UNKNOWN) else { break };
+        slots.sort_by_key(|slot| slot.free_for(policy, waiting, now));
+        let starts_at = slots[wanted - 1].free_for(policy, waiting, now);
+        if starts_at == UNKNOWN {
+            break;
+        }
         let ends_at = end(starts_at, waiting);
-        free_at.extend((0..wanted).map(|_| Reverse(ends_at)));
+        slots[..wanted].fill(Slot { free_at: ends_at, running: None });
         if ends_at < UNKNOWN {
             forecasts.push(Forecast { task: *task, starts_at, ends_at });
         }
     }
     forecasts
+}
+
+/// A device, or a task's part of a shared one.
+#[derive(Clone, Copy)]
+struct Slot<'a> {
+    free_at: Timestamp,
+    running: Option<&'a Running>,
+}
+
+impl Slot<'_> {
+    fn free_for(&self, policy: &Policy, waiting: &Waiting, now: Timestamp) -> Timestamp {
+        let yielding = self.running.filter(|_| policy.backfill);
+        let yields_at = yielding.and_then(|running| preempt::makes_room_at(policy, running, waiting, now));
+        yields_at.map_or(self.free_at, |at| at.min(self.free_at))
+    }
 }

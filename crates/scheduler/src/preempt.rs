@@ -3,10 +3,10 @@
 use std::cmp::Reverse;
 
 use domain::{DeviceId, Priority};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    Preempt, PreemptReason, Preemption, Running, Waiting,
+    Policy, Preempt, PreemptReason, Running, Waiting,
     ledger::{Account, Ledger},
     place,
 };
@@ -19,8 +19,11 @@ const WORTH_A_MOVE: SignedDuration = SignedDuration::from_mins(30);
 /// The cheapest victims whose devices, all at once, would let the task start: none if even all of them would not do, or
 /// if what is being stopped already does.
 pub fn in_favour_of(ledger: &Ledger<'_>, running: &[Running], waiting: &Waiting) -> Vec<Preempt> {
-    let Some(rules) = &ledger.policy.preemption else { return Vec::new() };
-    let victims: Vec<&Running> = running.iter().filter(|running| may_stop(ledger, rules, running, waiting)).collect();
+    let may_stop = |running: &&Running| {
+        !ledger.leaving.contains(&running.task)
+            && makes_room_at(ledger.policy, running, waiting, ledger.now) == Some(ledger.now)
+    };
+    let victims: Vec<&Running> = running.iter().filter(may_stop).collect();
     let mut options: Vec<(SignedDuration, usize, Vec<&Running>)> = ledger
         .accounts
         .iter()
@@ -44,18 +47,17 @@ pub fn in_favour_of(ledger: &Ledger<'_>, running: &[Running], waiting: &Waiting)
     stopped.into_iter().map(|task| Preempt { task, why: PreemptReason::InFavourOf(waiting.task) }).collect()
 }
 
-fn may_stop(ledger: &Ledger<'_>, rules: &Preemption, running: &Running, waiting: &Waiting) -> bool {
-    let ran = ledger.now.duration_since(running.started_at);
-    if running.loss.is_none() || ledger.leaving.contains(&running.task) || ran < rules.after {
-        return false;
+/// From when on the running task makes room for the waiting one; `None`: not at all.
+pub fn makes_room_at(policy: &Policy, running: &Running, waiting: &Waiting, now: Timestamp) -> Option<Timestamp> {
+    let rules = policy.preemption.as_ref().filter(|_| running.loss.is_some() && !running.stopping)?;
+    let once_it_ran = |least| Some(running.started_at.checked_add(least).ok()?.max(now));
+    if waiting.priority == Priority::Urgent && running.priority < Priority::Urgent {
+        return once_it_ran(rules.after);
     }
-    let is_urgent = waiting.priority == Priority::Urgent && running.priority < Priority::Urgent;
-    let needs = ledger.policy.length(waiting);
-    let rest = running.ends_at.map(|ends_at| ends_at.duration_since(ledger.now));
-    let is_long = ran >= rules.long
-        && running.priority <= waiting.priority
-        && rest.is_some_and(|rest| needs * MUCH_SHORTER < rest);
-    is_urgent || is_long
+    let at = once_it_ran(rules.long.max(rules.after))?;
+    let rest = running.ends_at?.duration_since(at);
+    let is_worth_it = running.priority <= waiting.priority && policy.length(waiting) * MUCH_SHORTER < rest;
+    is_worth_it.then_some(at)
 }
 
 /// The victims on this device that have to go, those that lose least first; empty if it has room as it is.

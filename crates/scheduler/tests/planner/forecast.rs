@@ -43,3 +43,15 @@ fn nothing_is_guessed() {
     let known = [ends_in(1, "GPU-0", 2), ends_in(2, "GPU-1", 3)];
     assert_eq!(told(&Policy::fifo(), 2, &[unknown, lasting(6, 1)], &known), [(6, 3, 4)], "on the other device");
 }
+
+#[test]
+fn what_will_make_room_is_foreseen() {
+    let long = Running { loss: Some(minutes(1)), ..ends_in(1, "GPU-0", 20) };
+    let queue = [lasting(2, 2), lasting(3, 1)];
+    let full = Policy::default();
+    let told_of = |running: Running| told(&full, 1, &queue, &[running]);
+    assert_eq!(told_of(long.clone()), [(3, 1, 2), (2, 2, 4)], "once it has run for an hour");
+    assert_eq!(told_of(Running { stopping: true, ..long.clone() }), [(3, 0, 1), (2, 1, 3)], "it goes now");
+    assert_eq!(told_of(Running { loss: None, ..long.clone() }), [(3, 20, 21), (2, 21, 23)], "it could not go on later");
+    assert_eq!(told(&Policy::fifo(), 1, &queue, &[long]), [(2, 20, 22), (3, 22, 23)]);
+}

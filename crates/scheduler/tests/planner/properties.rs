@@ -222,8 +222,8 @@ proptest! {
 
     /// Whoever goes before the first that waits does not delay it: it starts when it would if nobody went before it.
     #[test]
-    fn backfilling_delays_nobody_who_has_a_reservation((gpus, queue) in queues()) {
-        let easy = Policy { priority: false, tasks_per_gpu: 2, ..Policy::easy() };
+    fn backfilling_delays_nobody_who_has_a_reservation((gpus, queue) in queues(), tasks_per_gpu in 1..5u32) {
+        let easy = Policy { priority: false, tasks_per_gpu, ..Policy::easy() };
         let inventory = inventory((0..gpus).map(|index| gpu(index, 24, 0)).collect());
         let first = plan_of(&easy, Some(&inventory), &queue, &[]);
         let Some((head, _)) = first.waits.first() else { return Ok(()) };
@@ -255,12 +255,16 @@ proptest! {
     }
 
     /// When it has waited twice that, and four weeks at least, it goes before all of its class that come from then on, whoever
-    /// they belong to and whatever they ask; and the same again for each class above.
+    /// they belong to and whatever they ask, and before those of the next class that nothing hurries; and the same again for
+    /// each class above.
     #[test]
     fn no_task_starves_behind_others_tasks(
         length in 1..24 * 60i64,
         classes in 0..3usize,
-        newcomers in proptest::collection::vec((1..24 * 60i64, 0..9i64, proptest::option::of(1..900i64)), 1..12),
+        newcomers in proptest::collection::vec(
+            (1..24 * 60i64, any::<bool>(), 0..9i64, proptest::option::of(1..900i64)),
+            1..12,
+        ),
     ) {
         let policy = Policy::default();
         let patience = (2.0 * policy.ageing.as_secs_f64() * length.max(10) as f64 / 10.0).max(28.0 * 86400.0);
@@ -268,12 +272,13 @@ proptest! {
         let owner = "bo".to_owned();
         let expected = Some(minutes(length));
         let old = Waiting { owner, expected, since, priority: Priority::Low, ..waiting(1, 1, None) };
-        let priority = [Priority::Low, Priority::Normal, Priority::High][classes];
-        let new = |((length, urgency, deadline), number): (&(i64, i64, Option<i64>), u64)| Waiting {
+        let priorities = [Priority::Low, Priority::Normal, Priority::High, Priority::Urgent];
+        type Newcomer = (i64, bool, i64, Option<i64>);
+        let new = |((length, is_above, urgency, deadline), number): (&Newcomer, u64)| Waiting {
             expected: Some(minutes(*length)),
-            urgency: *urgency,
-            deadline: deadline.map(|at| NOW + minutes(at)),
-            priority,
+            urgency: if *is_above { 0 } else { *urgency },
+            deadline: deadline.filter(|_| !is_above).map(|at| NOW + minutes(at)),
+            priority: priorities[classes + usize::from(*is_above)],
             ..waiting(number, 1, None)
         };
         let waiting: Vec<Waiting> = [old].into_iter().chain(newcomers.iter().zip(2..).map(new)).collect();
