@@ -185,8 +185,8 @@ fn guard_address(home: &Home, listen: IpAddr, config: &Config) -> Result<()> {
         ),
     )
     .next(text(
-        format!("在 {path} 的 [server] 下设置 authentication = true，或使用 SSH 隧道"),
-        format!("set authentication = true under [server] in {path}, or use an SSH tunnel"),
+        format!("创建账号（sage user add 用户名），在 {path} 的 [server] 下设置 authentication = true；或使用 SSH 隧道"),
+        format!("make an account (sage user add NAME) and set authentication = true under [server] in {path}, or use an SSH tunnel"),
     )))
 }
 
