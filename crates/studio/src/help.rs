@@ -103,6 +103,11 @@ const CHINESE: &[(&str, &str)] = &[
     ("List the backups in the home instead", "改为列出主目录中的备份"),
     ("A file that `sage studio backup` has made", "由 `sage studio backup` 生成的文件"),
     ("Print the unit instead of installing it", "只打印服务单元，不安装"),
+    ("Accept no new tasks, let all that were accepted end, then stop", "不再接受新任务，等已接受的任务全部结束后停止"),
+    (
+        "Cancel everything that runs, waits or is held, wait until its processes are gone, then stop",
+        "取消所有运行中、排队中和暂存的任务，等其进程结束后停止",
+    ),
     ("Stop the studio; trainings go on", "停止 Studio，训练继续运行"),
     ("Stop the studio and start it as it was; trainings go on", "按原来的选项重启 Studio，训练继续运行"),
     ("Say whether the studio runs, and where", "查看 Studio 是否在运行及其地址"),

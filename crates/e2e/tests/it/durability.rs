@@ -301,3 +301,88 @@ fn on_another_boot(folder: &Path) -> Option<PathBuf> {
     let tried = Command::new(&wrapper).env("SAGE_UNDER_TEST", "true").output();
     tried.is_ok_and(|output| output.status.success()).then_some(wrapper)
 }
+
+#[test]
+fn a_drained_studio_stops_when_all_that_was_accepted_has_ended_and_opens_again() {
+    let mut studio = Studio::start();
+    let client = studio.client();
+    let first = client.submit(&crate::support::held_open(&studio, "go")).unwrap().task_id;
+    let second = client.submit(&script(&studio, "true")).unwrap().task_id;
+    wait_status(&client, &first, "training");
+    let mut stop = studio.command(["studio", "stop", "--drain"]).spawn().unwrap();
+    let refused = wait_for("submissions to be refused", PATIENCE, || client.submit(&script(&studio, "true")).err());
+    assert!(refused.to_string().contains("drain"), "{refused}");
+    assert_eq!(stop.try_wait().unwrap(), None, "it waits for both");
+    fs::write(studio.home().root().join("go"), "").unwrap();
+    let status = wait_for("the drain to end", PATIENCE, || stop.try_wait().unwrap());
+    assert!(status.success());
+    studio.stop();
+
+    studio.launch();
+    let client = studio.client();
+    for id in [&first, &second] {
+        assert_eq!(client.task(id).unwrap().status, "completed");
+    }
+    let next = client.submit(&script(&studio, "true")).unwrap().task_id;
+    wait_status(&client, &next, "completed");
+}
+
+#[test]
+fn stopping_with_cancel_all_leaves_no_task_and_no_process() {
+    let mut studio = Studio::start();
+    let client = studio.client();
+    let deaf =
+        client.submit(&script(&studio, "trap '' TERM; touch deaf; while :; do sleep 0.05; done")).unwrap().task_id;
+    wait_for("the trap", PATIENCE, || studio.home().root().join("deaf").exists().then_some(()));
+    let waiting = client.submit(&script(&studio, "true")).unwrap().task_id;
+    let mut held = script(&studio, "true");
+    held.hold = true;
+    let held = client.submit(&held).unwrap().task_id;
+    let output = studio.command(["studio", "stop", "--cancel-all"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    wait_for("every process of this home to be gone", PATIENCE, || studio.processes().is_empty().then_some(()));
+    studio.stop();
+    studio.launch();
+    for id in [&deaf, &waiting, &held] {
+        assert_eq!(studio.client().task(id).unwrap().status, "cancelled", "{id}");
+    }
+}
+
+/// Below the limit nothing new starts, and every waiting task says so with the figures.
+#[test]
+fn a_disk_that_runs_full_lets_nothing_start_and_says_so() {
+    let Some(disk) = Disk::mount(&["-t", "tmpfs", "-o", "size=256m", "tmpfs"]) else {
+        eprintln!("SKIPPED a_disk_that_runs_full_…: no tmpfs can be mounted here");
+        return;
+    };
+    let studio = Studio::start_in(disk.folder(), Options::default());
+    let client = studio.client();
+    let mut long = fine_tune(&tiny(&studio), 2000);
+    long.fine_tune.as_mut().unwrap().batch_size = Some(1);
+    let long = client.submit(&long).unwrap().task_id;
+    wait_status(&client, &long, "training");
+    // A tenth of the disk is the limit, a quarter of that pauses what runs.
+    let filler = disk.at.path().join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    let free = || rustix::fs::statvfs(disk.at.path()).map(|disk| disk.f_bavail * disk.f_frsize).unwrap();
+    while free() > 5 << 20 {
+        file.write_all(&[1; 1 << 20]).unwrap();
+    }
+    let waits = |id: &str| {
+        crate::support::wait_until(&client, id, "to wait for the disk", |task| {
+            task.wait.as_ref().is_some_and(|wait| wait.code == "disk_full")
+        })
+    };
+    let paused = waits(&long);
+    println!("{}", paused.wait.unwrap().en);
+    let checkpoints = studio.home().task(long.parse().unwrap()).join("checkpoints");
+    assert!(fs::read_dir(checkpoints).unwrap().count() > 0, "it was paused at a checkpoint");
+    let new = client.submit(&script(&studio, "true")).unwrap().task_id;
+    waits(&new);
+    drop(file);
+    fs::remove_file(&filler).unwrap();
+    wait_status(&client, &long, "training");
+    client.cancel(&long).unwrap();
+    wait_status(&client, &new, "completed");
+    assert_eq!(path(&client, &long)[..5], ["preparing", "training", "queued", "preparing", "training"]);
+}

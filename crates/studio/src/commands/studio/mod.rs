@@ -23,7 +23,7 @@ pub enum Studio {
     /// Start the studio in the background
     Start(start::Start),
     /// Stop the studio; trainings go on
-    Stop,
+    Stop(stop::Stop),
     /// Stop the studio and start it as it was; trainings go on
     Restart,
     /// Say whether the studio runs, and where
@@ -45,7 +45,7 @@ pub enum Studio {
 pub fn run(home: &Home, command: Studio) -> Result<ExitCode> {
     match command {
         Studio::Start(command) => start::run(home, command)?,
-        Studio::Stop => stop::run(home)?,
+        Studio::Stop(command) => stop::run(home, &command)?,
         Studio::Restart => restart(home)?,
         Studio::Status(command) => return status::run(home, &command),
         Studio::Open => open::run(home)?,

@@ -1,6 +1,7 @@
-use std::time::Duration;
+use std::{thread, time::Duration};
 
-use client::{ClientError, Endpoint};
+use clap::Args;
+use client::{Client, ClientError, Endpoint, TaskFilter};
 use domain::Home;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -18,8 +19,33 @@ use crate::{
 /// More than the studio itself allows requests under way.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub fn run(home: &Home) -> Result<()> {
+/// How often it is looked whether the last task has ended.
+const LOOK: Duration = Duration::from_millis(500);
+
+#[derive(Args)]
+pub struct Stop {
+    /// Accept no new tasks, let all that were accepted end, then stop
+    #[arg(long, conflicts_with = "cancel_all")]
+    drain: bool,
+    /// Cancel everything that runs, waits or is held, wait until its processes are gone, then stop
+    #[arg(long)]
+    cancel_all: bool,
+}
+
+pub fn run(home: &Home, command: &Stop) -> Result<()> {
+    if command.drain || command.cancel_all {
+        match Client::connect(home) {
+            Ok(client) => empty(&client, command.cancel_all)?,
+            Err(ClientError::NotRunning { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let empty = command.drain || command.cancel_all;
     let message = match stop(home)? {
+        Some(pid) if empty => text(
+            format!("Studio 已停止（pid {pid}），没有任务在运行\n"),
+            format!("the studio has stopped (pid {pid}); nothing runs\n"),
+        ),
         Some(pid) => text(
             format!("Studio 已停止（pid {pid}），训练继续运行\n"),
             format!("the studio has stopped (pid {pid}); trainings go on\n"),
@@ -27,6 +53,61 @@ pub fn run(home: &Home) -> Result<()> {
         None => text("没有运行中的 Studio\n".into(), "no studio is running\n".into()),
     };
     output::print(&message)
+}
+
+/// Returns when no task runs or waits any more and none can come in.
+fn empty(client: &Client, cancel: bool) -> Result<()> {
+    client.drain_queue()?;
+    output::print(text(
+        "不再接受新任务；按 Ctrl-C 不会改变这一点，用 sage queue resume 恢复\n",
+        "no new tasks are accepted; Ctrl-C leaves it so, sage queue resume ends it\n",
+    ))?;
+    // What waits goes first, or it would start where something was cancelled.
+    for status in ["pending", "queued", "preparing", "training"].iter().filter(|_| cancel) {
+        cancel_all(client, status)?;
+    }
+    let mut told = None;
+    loop {
+        let left = left(client)?;
+        if left == 0 {
+            break;
+        }
+        if told.replace(left) != Some(left) {
+            output::print(&text(format!("还有 {left} 个任务\n"), format!("{left} tasks left\n")))?;
+        }
+        thread::sleep(LOOK);
+    }
+    // The next start is to find the queue as it was.
+    client.resume_queue()?;
+    Ok(())
+}
+
+fn cancel_all(client: &Client, status: &str) -> Result<()> {
+    loop {
+        let filter = TaskFilter { status: Some(status.into()), ..TaskFilter::default() };
+        let tasks = client.tasks(&filter)?.tasks;
+        let mut cancelled = 0;
+        for task in &tasks {
+            match client.cancel(&task.task_id) {
+                Ok(_) => cancelled += 1,
+                // It has just ended by itself.
+                Err(ClientError::Api { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if cancelled == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Tasks that run or wait, and cancelled ones whose processes are still ending. Held ones wait for nobody.
+fn left(client: &Client) -> Result<u64> {
+    let counts = client.tasks(&TaskFilter { limit: Some(1), ..TaskFilter::default() })?.counts;
+    let of = |status: &str| counts.get(status).copied().unwrap_or(0);
+    let active = of("queued") + of("preparing") + of("training");
+    let granted = client.devices()?.devices.iter().map(|device| device.grants.len() as u64).sum();
+    Ok(active.max(granted))
 }
 
 /// Returns when the studio is gone: its pid, or `None` if there was none.
