@@ -10,6 +10,7 @@ import { datasets, fileOf, Refusal, storeDataset } from './mock-datasets.mjs';
 import { devicesView, doctor, GIB } from './mock-devices.mjs';
 import { answerEstimate, recommendations } from './mock-estimate.mjs';
 import {
+  control,
   endLog,
   enqueue,
   events,
@@ -24,6 +25,7 @@ import {
   send,
   startedAt,
   submit,
+  switchQueue,
   tasks,
 } from './mock-studio.mjs';
 
@@ -38,6 +40,22 @@ function find(id) {
 
 const routes = {
   'GET /health': () => ({ status: 'ok' }),
+  'GET /api/v1/me': () => ({
+    name: 'guest',
+    role: 'owner',
+    access: 'admin',
+    authentication: false,
+    quota: { weight: 1, running: null, queued: null, gpus: null, gpu_hours_per_day: null, disk_bytes: null },
+  }),
+  'GET /api/v1/queue': () => ({
+    ...control,
+    ...{ running: [], waiting: [], total: 0, long: false, forecast_accuracy: null },
+  }),
+  'POST /api/v1/queue/pause': () => switchQueue('pause'),
+  'POST /api/v1/queue/drain': () => switchQueue('drain'),
+  'POST /api/v1/queue/resume': () => switchQueue('resume'),
+  'GET /api/v1/accounts': () => [],
+  'GET /api/v1/audit': () => ({ entries: [], next_before: null }),
   'GET /api/v1/studio': () => ({
     version: '0.1.0',
     home: '/home/wang/.sage',

@@ -15,6 +15,9 @@ export const followers = new Set();
 let seq = 0;
 let running = 0;
 
+/** What people have switched. */
+export const control = { mode: 'open', by: null, since: null, maintenance: [], start_hours_closed_until: null };
+
 export const presets = [
   preset('safe', '稳妥', 'Safe', {
     num_epochs: 3,
@@ -98,8 +101,22 @@ function waitOf(task, position) {
     needed_bytes: needed,
     free_bytes: null,
     holders: [],
+    at: null,
+    by: null,
+    used: null,
+    limit: null,
+    quota: null,
     ...expected,
   };
+  if (control.mode === 'paused') {
+    return {
+      ...base,
+      code: 'queue_paused',
+      by: control.by,
+      zh: `排在第 ${position} 位，队列已由 ${control.by} 暂停`,
+      en: `position ${position}; the queue was paused by ${control.by}`,
+    };
+  }
   const ahead = inState('queued').find((other) => other !== task && tasksBefore(other, task));
   const verdict = verdictOf(task.view.estimate);
   const near = nearest();
@@ -144,6 +161,7 @@ function updateQueue() {
     task.view.wait = waitOf(task, index + 1);
   });
   emit('queue', {
+    ...control,
     waiting: waiting.map(({ view }) => ({ task_id: view.task_id, wait: view.wait })),
     total: waiting.length,
     long: waiting.length > 5,
@@ -197,6 +215,11 @@ function create(request, created = new Date()) {
       owner: 'wang',
       priority: request.priority ?? 'normal',
       after: request.after ?? [],
+      group: null,
+      start_after: request.start_after ?? null,
+      deadline: request.deadline ?? null,
+      retries: request.retries ?? null,
+      retried: 0,
       status: 'pending',
       created_at: created.toISOString(),
       started_at: null,
@@ -264,6 +287,7 @@ export function submit(request) {
 
 /** Room for it now: a device, or the CPU where there is none. */
 function room(task) {
+  if (control.mode === 'paused') return null;
   if (!hasCards) return running === 0 ? 'cpu' : null;
   return place(task.view.estimate?.grant_bytes ?? GIB);
 }
@@ -352,6 +376,24 @@ function train(task) {
   }, 250 / SPEED);
 }
 
+function startWaiting() {
+  for (const next of inState('queued')) {
+    const device = room(next);
+    if (!device) break;
+    start(next, device);
+  }
+}
+
+/** `pause`, `drain` or `resume`. */
+export function switchQueue(to) {
+  const mode = { pause: 'paused', drain: 'draining', resume: 'open' }[to];
+  const open = mode === 'open';
+  Object.assign(control, { mode, by: open ? null : 'guest', since: open ? null : now() });
+  startWaiting();
+  updateQueue();
+  return control;
+}
+
 export function finish(task, to, who = 'supervisor') {
   const wasRunning = ['preparing', 'training'].includes(task.view.status);
   clearInterval(task.timer);
@@ -374,11 +416,7 @@ export function finish(task, to, who = 'supervisor') {
   endLog(task);
   if (wasRunning) running -= 1;
   updateDevices();
-  for (const next of inState('queued')) {
-    const device = room(next);
-    if (!device) break;
-    start(next, device);
-  }
+  startWaiting();
   updateQueue();
 }
 

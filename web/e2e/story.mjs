@@ -1,7 +1,7 @@
 // The main job on the page, with the real studio and a real browser: upload a data set, create three tasks, see one train
 // and two wait, cancel the second, see the third start, download the first one's adapter; with a reload and a restart of
-// the studio in between. Then, with eight simulated GPUs, what fits and what would. With --screenshots it then takes the
-// pictures of the README.
+// the studio in between; then a sweep while the queue is paused, and a command. Then, with eight simulated GPUs, what fits
+// and what would; then a studio that asks for a sign-in. With --screenshots it then takes the pictures of the README.
 //
 //   SAGE_BIN=target/debug/sage node web/e2e/story.mjs [--screenshots DIR] [--stages DIR]
 
@@ -280,6 +280,57 @@ async function story(studio, browser) {
   await page.row(second.task).waitFor({ state: 'detached' });
   await page.sees(first.task, 'completed');
 
+  step('a sweep, while the queue is paused: one row, and its members in it');
+  await page.get('queue-pause').click();
+  await page.page.locator('[data-testid=queue-mode][data-mode=paused]').waitFor();
+  await page.page.locator('#new-name').fill('rates');
+  await page.page.locator('#field-num_epochs').fill('8');
+  await page.get('sweep-add').click();
+  await page.get('sweep-field').click();
+  await page.page.getByRole('option', { name: 'Learning rate' }).click();
+  await page.get('sweep-values').locator('input').fill('0.002,0.001,');
+  assert.equal(await page.get('sweep-size').textContent(), 'Makes 2 tasks');
+  await page.get('submit-task').click();
+  const sweep = await page.get('submit-result').getAttribute('data-group-id');
+  const group = page.page.locator(`[data-testid=group-row][data-group-id="${sweep}"]`);
+  await group.getByText('0/2 done').waitFor();
+  assert.equal(await page.get('group-row').count(), 1);
+  assert.equal(await page.row(sweep).count(), 0, 'a member has no row of its own');
+  await group.getByTestId('group-toggle').click();
+  const members = page.get('group-members');
+  await members.getByText('learning_rate=0.002').waitFor();
+  await members.locator('[data-testid=wait-reason][data-code=queue_paused]').nth(1).waitFor();
+  await page.shoot('sweep');
+
+  step('one of them goes first, the other is held until it is released');
+  const [, last] = await members.getByTestId('task-row').evaluateAll((rows) => rows.map((row) => row.dataset.taskId));
+  await page.row(last).getByTestId('task-menu').click();
+  await page.page.getByRole('menuitem', { name: 'Run next' }).click();
+  await page.row(last).getByTestId('wait-reason').getByText('position 1').waitFor();
+  await page.row(sweep).getByTestId('task-menu').click();
+  await page.page.getByRole('menuitem', { name: 'Hold' }).click();
+  await page.sees(sweep, 'pending');
+  await group.getByTestId('group-release').click();
+  await page.sees(sweep, 'queued');
+
+  step('resumed, all members complete');
+  await page.get('queue-resume').click();
+  await page.get('queue-mode').waitFor({ state: 'detached' });
+  await group.getByText('2/2 done').waitFor({ timeout: LONG });
+  await group.getByTestId('group-best').getByText('learning_rate=').waitFor();
+  await page.sees(last, 'completed');
+  await page.page.reload();
+  await group.getByText('2/2 done').waitFor();
+
+  step('a command');
+  await page.get('kind').getByText('Command').click();
+  await page.page.locator('#command-line').fill(`sh -c "echo 'two words' > said"`);
+  await page.page.locator('#command-cwd').fill(studio.home);
+  const command = await page.submit('says something');
+  await page.sees(command.task, 'completed');
+  assert.equal(await readFile(join(studio.home, 'said'), 'utf8'), 'two words\n');
+  await page.get('kind').getByText('Fine-tune').click();
+
   step('dark, and on a telephone');
   await page.get('theme-switch').click();
   await page.page.getByRole('menuitem', { name: 'Dark' }).click();
@@ -320,6 +371,14 @@ async function manyGpus(browser) {
     await page.get('device').first().locator('summary').click();
     await page.get('device').first().getByTestId('memory-legend').getByText('Free').waitFor();
 
+    step('one of them in maintenance and back');
+    const device = page.get('device').first();
+    await device.getByTestId('maintenance-switch').click();
+    await page.get('confirm-ok').click();
+    await device.getByTestId('maintenance').getByText('guest').waitFor();
+    await device.getByTestId('maintenance-switch').click();
+    await device.getByTestId('maintenance').waitFor({ state: 'detached' });
+
     step('a configuration that fits, taken from the table');
     await page.get('open-fits').click();
     await page.get('fits-table').waitFor();
@@ -342,11 +401,78 @@ async function manyGpus(browser) {
   }
 }
 
+/** A studio that asks who is there. */
+async function people(browser) {
+  step('a studio with authentication: sign in, make a user and a token');
+  const studio = await Studio.inNewHome(BINARY);
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, locale: 'en-US' });
+  const page = new Page(await context.newPage());
+  page.page.setDefaultTimeout(30_000);
+  const signIn = async (password) => {
+    await page.page.getByLabel('Name').fill('wang');
+    await page.page.getByLabel('Password').fill(password);
+    await page.page.getByRole('button', { name: 'Sign in' }).click();
+    await page.page.locator('#tasks-title').waitFor();
+  };
+  try {
+    const url = await studio.start();
+    const owner = { name: 'wang', password: 'the first password', role: 'owner' };
+    const made = await fetch(`${url}/api/v1/accounts`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(owner),
+    });
+    assert.equal(made.status, 201, await made.text());
+    await studio.stop();
+    await writeFile(join(studio.home, 'config.toml'), '[server]\nauthentication = true\n');
+    await studio.start();
+    page.away = true; // Without a session everything is refused.
+    await page.page.goto(url);
+    await page.get('sign-in').waitFor();
+    await signIn('the first password');
+    page.away = false;
+    await page.page.goto(`${url}/settings?tab=users`);
+    await page.get('user-new').click();
+    await page.get('user-name').fill('li');
+    await page.get('user-password').fill('another password');
+    await page.get('user-save').click();
+    await page.get('users').getByText('Member').waitFor();
+    await page.shoot('users');
+    await page.page.getByRole('tab', { name: 'Account' }).click();
+    await page.get('token-new').click();
+    await page.get('token-name').fill('ci');
+    await page.get('token-create').click();
+    const secret = await page.get('token-secret').textContent();
+    const answer = await fetch(`${url}/api/v1/me`, { headers: { authorization: `Bearer ${secret}` } });
+    assert.equal((await answer.json()).access, 'submit');
+    await page.page.getByRole('tab', { name: 'Audit log' }).click();
+    await page.get('audit').getByText('token.create').waitFor();
+
+    step('a session that has ended asks for a sign-in by itself');
+    page.away = true;
+    const changed = await page.page.evaluate(async () => {
+      const body = JSON.stringify({ current: 'the first password', new: 'the second password' });
+      const headers = { 'content-type': 'application/json', 'x-sage': '1' };
+      return (await fetch('/api/v1/me/password', { method: 'PUT', headers, body })).status;
+    });
+    assert.equal(changed, 204);
+    await page.page.getByRole('tab', { name: 'Users' }).click();
+    await page.get('sign-in').waitFor();
+    await signIn('the second password');
+    page.away = false;
+    assert.deepEqual(page.errors, [], 'the browser reported errors');
+  } finally {
+    await context.close();
+    await studio.clear();
+  }
+}
+
 const studio = await Studio.inNewHome(BINARY);
 const browser = await launch();
 try {
   await story(studio, browser);
   await manyGpus(browser);
+  await people(browser);
   console.log('the story holds');
   if (screenshots) await portrait(BINARY, browser, screenshots);
 } catch (error) {

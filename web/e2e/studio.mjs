@@ -64,7 +64,8 @@ export class Studio {
   async clear() {
     try {
       if (this.#child?.exitCode === null) {
-        const { tasks } = await (await fetch(`${this.url}/api/v1/tasks?limit=100`)).json();
+        // One that asks for a sign-in tells of none.
+        const { tasks = [] } = await (await fetch(`${this.url}/api/v1/tasks?limit=100`)).json();
         for (const { task_id } of tasks) await fetch(`${this.url}/api/v1/tasks/${task_id}/cancel`, { method: 'POST' });
       }
     } finally {

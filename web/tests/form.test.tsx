@@ -168,7 +168,7 @@ describe('the create form', () => {
     store('draft', { ...emptyDraft, kind: 'command', line: `python3 "my train.py" --x '` });
     showForm();
     await userEvent.click(submitButton());
-    expect(await screen.findByText('A quote is not closed.')).toBeTruthy();
+    expect(await screen.findByText('A quote is not closed.', {}, { timeout: 5_000 })).toBeTruthy();
     expect(screen.getByText(/Type an absolute path/)).toBeTruthy();
 
     await userEvent.type(screen.getByLabelText('Command', { selector: 'textarea' }), "'");

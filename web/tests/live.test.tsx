@@ -1,10 +1,19 @@
 import { type QueryClient, QueryClientProvider } from '@tanstack/react-query';
-import { act, render, screen, waitFor } from '@testing-library/react';
+import { act, render, renderHook, screen, waitFor } from '@testing-library/react';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { LiveProvider, useLive } from '../src/api/live';
-import { makeQueryClient, recentEvents, useDevices, useTaskList } from '../src/api/queries';
+import {
+  isSignedOut,
+  makeQueryClient,
+  recentEvents,
+  useDevices,
+  useGroup,
+  useMe,
+  useQueue,
+  useTaskList,
+} from '../src/api/queries';
 import { FakeEventSource, fakeStudio } from './fakeStudio';
-import { progress, task, wait } from './samples';
+import { group, me, member, openQueue, progress, task, wait } from './samples';
 
 const devices = (recommendation: string) => ({
   ...{ detecting: false, age_seconds: 0, devices: [], simulated: false, findings: [] },
@@ -87,6 +96,32 @@ describe('the event stream', () => {
     await waitFor(() => expect(rows()).toEqual(['2 training 0 -', '1 completed 0 -']));
     expect(screen.getByTestId('recommendation').textContent).toBe('after the restart');
     expect(screen.getByTestId('connection').textContent).toBe('open');
+  });
+
+  it('keeps a group and the switches of the queue up to date, and asks who is there once it is refused', async () => {
+    const members = [member(10, 0, 2, 'training'), member(10, 1, 2, 'queued')];
+    studio.set(`GET /api/v1/groups/${members[0].group?.id}`, group(members));
+    studio.set('GET /api/v1/queue', { ...openQueue, running: [], waiting: [], total: 0, long: false });
+    studio.set('GET /api/v1/me', me);
+    const { result } = renderHook(() => ({ group: useGroup(members[0].task_id), queue: useQueue(), me: useMe() }), {
+      wrapper: ({ children }) => <QueryClientProvider client={client}>{children}</QueryClientProvider>,
+    });
+    await waitFor(() => expect(result.current.me.data?.name).toBe('guest'));
+    await waitFor(() => expect(result.current.group.data?.tasks).toHaveLength(2));
+
+    const source = FakeEventSource.last;
+    source.send('task', { ...members[0], status: 'completed' }, '50');
+    source.send('queue', { waiting: [], total: 1, long: false, ...openQueue, mode: 'paused', by: 'li' });
+    await waitFor(() =>
+      expect(result.current.group.data?.tasks.map(({ status }) => status)).toEqual(['completed', 'queued']),
+    );
+    expect(result.current.queue.data).toMatchObject({ mode: 'paused', by: 'li' });
+
+    const refusal = { status: 401, body: { detail: 'Not authenticated', code: 'unauthorized' } };
+    studio.set('GET /api/v1/me', refusal);
+    studio.set('GET /api/v1/queue', refusal);
+    void result.current.queue.refetch();
+    await waitFor(() => expect(isSignedOut(result.current.me.error)).toBe(true));
   });
 
   it('fetches the lists again on resync', async () => {

@@ -14,8 +14,12 @@ describe('a sweep', () => {
 
   it('sends numbers where the parameter is one', () => {
     expect(
-      overOf([line('learning_rate', '1e-4', '0.01'), line('schedule', 'linear'), line(' part ', '01'), line('seed')]),
+      overOf(
+        [line('learning_rate', '1e-4', '0.01'), line('schedule', 'linear'), line(' part ', '01'), line('seed')],
+        'fine_tune',
+      ),
     ).toEqual({ learning_rate: [1e-4, 0.01], schedule: ['linear'], part: ['01'] });
+    expect(overOf([line('seed', '01')], 'command')).toEqual({ seed: ['01'] });
   });
 
   it('names the values that are none', () => {

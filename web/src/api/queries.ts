@@ -10,6 +10,7 @@ export const recentEvents = new RecentEvents();
 export const keys = {
   me: ['me'] as const,
   accounts: ['accounts'] as const,
+  allTokens: ['tokens'] as const,
   tokens: (all: boolean) => ['tokens', all] as const,
   audit: (who: string, action: string) => ['audit', who, action] as const,
   studio: ['studio'] as const,

@@ -4,6 +4,7 @@ import { useTranslation } from 'react-i18next';
 import { Outlet, useLocation, useMatch, useNavigate } from 'react-router';
 import { isSignedOut, useMe, useTaskList } from '../api/queries';
 import { DeviceBanner } from '../features/gpus/DeviceBanner';
+import { useDraft } from '../features/new-task/DraftProvider';
 import { NewTaskForm } from '../features/new-task/NewTaskForm';
 import { TaskPanel } from '../features/queue/TaskPanel';
 import { SignIn } from '../features/settings/SignIn';
@@ -18,6 +19,8 @@ export function Shell() {
   const navigate = useNavigate();
   const { search } = useLocation();
   const isNew = useMatch('/new') !== null;
+  const { draft } = useDraft();
+  const title = t(draft.kind === 'command' ? 'form.titleCommand' : 'form.title');
   const { error } = useMe();
   useTitle();
 
@@ -41,7 +44,7 @@ export function Shell() {
           {size === 'wide' && (
             <section className="panel form-panel" aria-labelledby="form-title">
               <header className="panel-head">
-                <h2 id="form-title">{t('form.title')}</h2>
+                <h2 id="form-title">{title}</h2>
               </header>
               <NewTaskForm />
             </section>
@@ -53,7 +56,7 @@ export function Shell() {
         <Drawer
           open={isNew}
           onClose={() => navigate({ pathname: '/', search })}
-          title={t('form.title')}
+          title={title}
           placement="left"
           size={460}
           rootClassName="form-drawer"

@@ -2,6 +2,7 @@ import { useTranslation } from 'react-i18next';
 import type { DeviceView } from '../../api/types';
 import { formatBytes } from '../../shared/format';
 import { DeviceFacts, DeviceNotes, DeviceTags } from './DeviceState';
+import { MaintenanceSwitch } from './Maintenance';
 import { Holders, MemoryBar, MemoryLegend } from './MemoryBar';
 import { type DeviceGroup, memoryPicture } from './segments';
 
@@ -21,11 +22,17 @@ export function DeviceCard({ device }: { device: DeviceView }) {
       {picture ? (
         <>
           <MemoryBar device={device} picture={picture} />
-          <FreeForTasks device={device} />
+          <div className="device-line">
+            <FreeForTasks device={device} />
+            <MaintenanceSwitch device={device} />
+          </div>
           <MemoryLegend device={device} picture={picture} />
         </>
       ) : (
-        <p className="device-under">{t('gpu.memoryUnknown')}</p>
+        <div className="device-line">
+          <span className="device-under">{t('gpu.memoryUnknown')}</span>
+          <MaintenanceSwitch device={device} />
+        </div>
       )}
       <DeviceNotes device={device} missing={picture?.missing ?? 0} />
     </li>
@@ -57,6 +64,7 @@ export function DeviceRow({ device }: { device: DeviceView }) {
         </summary>
         {picture && <MemoryLegend device={device} picture={picture} />}
         <DeviceFacts device={device} />
+        <MaintenanceSwitch device={device} />
       </details>
       <DeviceNotes device={device} missing={picture?.missing ?? 0} />
     </li>

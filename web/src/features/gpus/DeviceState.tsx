@@ -7,6 +7,7 @@ import type { DeviceView } from '../../api/types';
 import { formatBytes, formatDuration, formatTime } from '../../shared/format';
 import { useBilingual, usePreferences } from '../../shared/preferences';
 import { useNow } from '../../shared/useNow';
+import { MaintenanceTag } from './Maintenance';
 
 /** Readings are taken every second or two; one as old as this is not the present. */
 const STALE_SECONDS = 10;
@@ -36,6 +37,7 @@ export function DeviceTags({ device }: { device: DeviceView }) {
           {t('gpu.unusable')}
         </Tag>
       )}
+      <MaintenanceTag device={device} />
       <ReadingAge device={device} />
     </>
   );

@@ -92,7 +92,8 @@ export function NewTaskForm() {
         block
         className="kind-switch"
         value={draft.kind}
-        onChange={(kind) => change({ kind })}
+        // The parameters of one say nothing to the other.
+        onChange={(kind) => change({ kind, sweep: [] })}
         aria-label={t('form.kind')}
         data-testid="kind"
         options={[

@@ -47,7 +47,7 @@ export function QueueFields() {
           {t('field.afterAny')}
         </label>
       )}
-      <Form.Item label={t('field.startAfter')} htmlFor="field-startAfter">
+      <Form.Item label={t('field.startAfter')} htmlFor="field-startAfter" className="whole-line">
         <Input
           id="field-startAfter"
           type="datetime-local"
@@ -55,7 +55,12 @@ export function QueueFields() {
           onChange={(event) => change({ startAfter: event.target.value })}
         />
       </Form.Item>
-      <Form.Item label={t('field.deadline')} htmlFor="field-deadline" tooltip={t('field.deadlineHint')}>
+      <Form.Item
+        label={t('field.deadline')}
+        htmlFor="field-deadline"
+        className="whole-line"
+        tooltip={t('field.deadlineHint')}
+      >
         <Input
           id="field-deadline"
           type="datetime-local"

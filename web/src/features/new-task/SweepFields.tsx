@@ -25,7 +25,7 @@ export function SweepFields() {
         <span className="cell-under sweep-hint">{t(isCommand ? 'sweep.hintCommand' : 'sweep.hint')}</span>
       )}
       {sweep.map((line, at) => {
-        const wrong = wrongValues(line);
+        const wrong = isCommand ? [] : wrongValues(line);
         const taken = new Set(sweep.filter((other) => other !== line).map(({ field }) => field));
         return (
           // biome-ignore lint/suspicious/noArrayIndexKey: lines have no other name, and none keeps a state of its own
@@ -52,7 +52,7 @@ export function SweepFields() {
             )}
             <Form.Item
               noStyle={wrong.length === 0}
-              validateStatus="error"
+              validateStatus={wrong.length > 0 ? 'error' : undefined}
               help={t('sweep.noNumber', { values: wrong.join(', ') })}
             >
               <Select<string[]>

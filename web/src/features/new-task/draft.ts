@@ -113,7 +113,7 @@ export function requestOf(draft: Draft): SubmitTask {
 /** The request for a group, where the form asks for one. */
 export function groupOf(draft: Draft): SubmitGroup | null {
   if (!draft.advanced || sweepSize(draft.sweep) === 0) return null;
-  return { task: requestOf(draft), over: overOf(draft.sweep) };
+  return { task: requestOf(draft), over: overOf(draft.sweep, draft.kind) };
 }
 
 function fineTuneOf(draft: Draft): FineTuneRequest {

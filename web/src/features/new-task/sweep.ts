@@ -32,7 +32,7 @@ export const PARAMETERS: Record<string, Parameter> = {
   dataset_file: { text: 'form.dataset', number: false },
 };
 
-/** Those of the values that are no number where one is wanted. */
+/** Those of the values that are no number where a fine-tune wants one. */
 export function wrongValues({ field, values }: SweepLine): string[] {
   return PARAMETERS[field]?.number ? values.filter((text) => !isNumber(text)) : [];
 }
@@ -48,12 +48,13 @@ export function sweepSize(lines: SweepLine[]): number {
   return acting.length === 0 ? 0 : acting.reduce((size, { values }) => size * values.length, 1);
 }
 
-/** `over` of the request: numbers where the parameter is one, else the text as typed. */
-export function overOf(lines: SweepLine[]): Record<string, (string | number)[]> {
+/** `over` of the request: numbers where the field of a fine-tune is one, else, as in a command, the text as typed. */
+export function overOf(lines: SweepLine[], kind: 'fine_tune' | 'command'): Record<string, (string | number)[]> {
+  const isNumeric = (field: string) => kind === 'fine_tune' && PARAMETERS[field]?.number;
   return Object.fromEntries(
     complete(lines).map(({ field, values }) => [
       field.trim(),
-      PARAMETERS[field]?.number ? values.map(Number) : values.map((text) => text.trim()),
+      isNumeric(field) ? values.map(Number) : values.map((text) => text.trim()),
     ]),
   );
 }

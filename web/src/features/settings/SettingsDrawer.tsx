@@ -1,107 +1,68 @@
-import { Button, Descriptions, Drawer, Form, Segmented, Typography } from 'antd';
+import { Drawer, Tabs } from 'antd';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { useLocation, useNavigate } from 'react-router';
-import { api } from '../../api/client';
-import { useStudio } from '../../api/queries';
-import type { Language } from '../../i18n';
-import { ErrorNotice } from '../../shared/ErrorNotice';
-import { formatBytes, formatDuration, formatFullTime } from '../../shared/format';
-import { type ThemeChoice, usePreferences } from '../../shared/preferences';
-import { Doctor } from './Doctor';
+import { useNavigate, useSearchParams } from 'react-router';
+import { useMe } from '../../api/queries';
+import { useMay } from '../../shared/useMay';
+import { AccountTab } from './AccountTab';
+import { AuditTab } from './AuditTab';
+import { GeneralTab } from './GeneralTab';
+import { UsersTab } from './UsersTab';
 import './settings.css';
 
-/** How the page looks, and what studio it belongs to. */
+const TABS = ['general', 'account', 'users', 'audit'] as const;
+
+/** The page, one's account, and for owners everybody's. Which tab is open stands in the address. */
 export default function SettingsDrawer() {
   const { t } = useTranslation();
   const navigate = useNavigate();
-  const { search } = useLocation();
-  const { language, setLanguage, themeChoice, setThemeChoice } = usePreferences();
+  const [search, setSearch] = useSearchParams();
   const [open, setOpen] = useState(true);
-  const { data, error } = useStudio();
+  const { data: me } = useMe();
+  const may = useMay();
+  const tab = TABS.find((name) => name === search.get('tab')) ?? 'general';
+  const isWide = tab === 'users' || tab === 'audit';
+
+  const leave = () => {
+    const rest = new URLSearchParams(search);
+    rest.delete('tab');
+    navigate({ pathname: '/', search: rest.toString() });
+  };
 
   return (
     <Drawer
       open={open}
       onClose={() => setOpen(false)}
-      afterOpenChange={(now) => !now && navigate({ pathname: '/', search })}
+      afterOpenChange={(now) => !now && leave()}
       title={t('settings.title')}
-      size={480}
+      size={isWide ? 960 : 520}
       rootClassName="settings-drawer"
       data-testid="settings-drawer"
     >
-      <Form layout="vertical">
-        <Form.Item label={t('settings.language')}>
-          <Segmented<Language>
-            block
-            value={language}
-            onChange={setLanguage}
-            aria-label={t('settings.language')}
-            options={[
-              { value: 'zh-CN', label: '简体中文' },
-              { value: 'en', label: 'English' },
-            ]}
-          />
-        </Form.Item>
-        <Form.Item label={t('settings.theme')}>
-          <Segmented<ThemeChoice>
-            block
-            value={themeChoice}
-            onChange={setThemeChoice}
-            aria-label={t('settings.theme')}
-            options={[
-              { value: 'system', label: t('theme.system') },
-              { value: 'light', label: t('theme.light') },
-              { value: 'dark', label: t('theme.dark') },
-            ]}
-          />
-        </Form.Item>
-      </Form>
-      <h3>{t('settings.studio')}</h3>
-      {error && !data && <ErrorNotice error={error} />}
-      {data && (
-        <Descriptions
-          size="small"
-          column={1}
-          colon={false}
-          items={[
-            { key: 'version', label: t('settings.version'), children: data.version },
-            {
-              key: 'home',
-              label: t('settings.home'),
-              children: (
-                <Typography.Text copyable className="path">
-                  {data.home}
-                </Typography.Text>
-              ),
+      <Tabs
+        activeKey={tab}
+        onChange={(next) =>
+          setSearch(
+            (now) => {
+              if (next === 'general') now.delete('tab');
+              else now.set('tab', next);
+              return now;
             },
-            { key: 'started', label: t('settings.running'), children: formatFullTime(data.started_at, language) },
-            { key: 'pid', label: t('settings.pid'), children: data.pid },
-            {
-              key: 'limit',
-              label: t('settings.timeLimit'),
-              children: formatDuration(data.default_time_limit_seconds, language),
-            },
-            { key: 'upload', label: t('settings.uploadLimit'), children: formatBytes(data.upload_limit_bytes) },
-            { key: 'queue', label: t('settings.queueWarning'), children: data.queue_warning },
-            {
-              key: 'api',
-              label: t('settings.api'),
-              children: <a href="/api/openapi.json">/api/openapi.json</a>,
-            },
-          ]}
-        />
-      )}
-      <Doctor />
-      {data?.authentication && (
-        <Button
-          className="sign-out"
-          onClick={() => api.signOut().then(() => window.location.assign('/'))}
-          data-testid="sign-out"
-        >
-          {t('signIn.out')}
-        </Button>
-      )}
+            { replace: true },
+          )
+        }
+        destroyOnHidden
+        items={[
+          { key: 'general', label: t('settings.general'), children: <GeneralTab /> },
+          ...(me ? [{ key: 'account', label: t('settings.account'), children: <AccountTab me={me} /> }] : []),
+          ...(me && may.all
+            ? [
+                { key: 'users', label: t('settings.users'), children: <UsersTab me={me} /> },
+                { key: 'audit', label: t('settings.audit'), children: <AuditTab /> },
+              ]
+            : []),
+        ]}
+      />
     </Drawer>
   );
 }

@@ -67,6 +67,14 @@ export function SummaryTab({ task }: { task: TaskView }) {
       task.after.map((after) => path(after)),
       true,
     );
+  if (task.group)
+    add('group', t('group.place', { number: task.group.index + 1, size: task.group.size }), task.group.label, true);
+  add('startAfter', t('field.startAfter'), task.start_after && formatFullTime(task.start_after, language));
+  add('deadline', t('field.deadline'), task.deadline && formatFullTime(task.deadline, language));
+  if (task.retries !== null || task.retried > 0) {
+    const { retried, retries } = task;
+    add('retries', t('field.retries'), retries === null ? retried : t('task.retried', { retried, retries }));
+  }
   add('trainer', t('task.trainer'), t(trainerText(task.trainer)));
   add('created', t('task.created'), formatFullTime(task.created_at, language));
   add('started', t('task.started'), task.started_at && formatFullTime(task.started_at, language));

@@ -1,19 +1,24 @@
-import { Alert } from 'antd';
+import { Alert, type AlertProps } from 'antd';
 import { useTranslation } from 'react-i18next';
 import { Link, useLocation } from 'react-router';
 import type { WaitView } from '../../api/types';
-import { formatBytes } from '../../shared/format';
-import { useBilingual } from '../../shared/preferences';
+import { formatBytes, formatCount, formatDuration, formatTime } from '../../shared/format';
+import { useBilingual, usePreferences } from '../../shared/preferences';
 import { ExpectedStart } from '../queue/ExpectedStart';
+import { type WaitTone, waitSign } from '../queue/WaitReason';
+
+const TYPES: Record<WaitTone, AlertProps['type']> = { act: 'error', switched: 'info', normal: 'warning' };
 
 /** Why the task waits, what is missing, and who has it. */
 export function WaitNotice({ wait }: { wait: WaitView }) {
   const { t } = useTranslation();
   const pick = useBilingual();
+  const { icon, tone } = waitSign(wait.code);
   return (
     <Alert
-      type="warning"
+      type={TYPES[tone]}
       showIcon
+      icon={icon}
       data-testid="wait"
       title={t('form.queued', { position: wait.position })}
       description={
@@ -29,31 +34,37 @@ export function WaitNotice({ wait }: { wait: WaitView }) {
 
 function WaitFigures({ wait }: { wait: WaitView }) {
   const { t } = useTranslation();
+  const { language } = usePreferences();
   const { search } = useLocation();
   const { needed_bytes: needed, free_bytes: free, holders } = wait;
   const unknown = t('gpu.unknown');
+  const figures: [string, string][] = [];
+  if (needed !== null) figures.push([t('wait.needed'), formatBytes(needed)]);
+  if (free !== null) figures.push([t('wait.free', { device: wait.device ?? '' }), formatBytes(free)]);
+  if (needed !== null && free !== null && needed > free) figures.push([t('wait.missing'), formatBytes(needed - free)]);
+  if (wait.at !== null) figures.push([t('wait.at'), formatTime(wait.at, language)]);
+  const { used, limit } = wait;
+  if (used !== null && limit !== null) {
+    // Of an allowance; else of the disk.
+    const amount = (value: number) =>
+      wait.quota === null
+        ? formatBytes(value)
+        : wait.quota === 'gpu_time'
+          ? formatDuration(value, language)
+          : formatCount(value, language);
+    figures.push([t(wait.quota === null ? 'wait.diskFree' : 'wait.used'), amount(used)]);
+    figures.push([t(wait.quota === null ? 'wait.diskWanted' : 'wait.allowed'), amount(limit)]);
+  }
   return (
     <>
-      {(needed !== null || free !== null) && (
+      {figures.length > 0 && (
         <dl className="wait-figures cell-number">
-          {needed !== null && (
-            <div>
-              <dt>{t('wait.needed')}</dt>
-              <dd>{formatBytes(needed)}</dd>
+          {figures.map(([name, value]) => (
+            <div key={name}>
+              <dt>{name}</dt>
+              <dd>{value}</dd>
             </div>
-          )}
-          {free !== null && (
-            <div>
-              <dt>{t('wait.free', { device: wait.device ?? '' })}</dt>
-              <dd>{formatBytes(free)}</dd>
-            </div>
-          )}
-          {needed !== null && free !== null && needed > free && (
-            <div>
-              <dt>{t('wait.missing')}</dt>
-              <dd>{formatBytes(needed - free)}</dd>
-            </div>
-          )}
+          ))}
         </dl>
       )}
       {holders.length > 0 && (
