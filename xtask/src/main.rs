@@ -2,7 +2,9 @@
 
 mod bench;
 mod chaos;
+mod contract;
 mod fake;
+mod fuzz;
 mod run;
 mod test;
 mod tidy;
@@ -22,6 +24,10 @@ enum Job {
     Fake(fake::Fake),
     /// Break everything that can break while trainings run, then check that nothing was lost
     Chaos(chaos::Chaos),
+    /// Hold the running studio to its API's description, with requests that schemathesis makes up
+    Contract(contract::Contract),
+    /// Hand changed inputs to every parser of what others send
+    Fuzz(fuzz::Fuzz),
     /// Check what no compiler checks
     Tidy,
     /// Rewrite openapi.json from the routes
@@ -35,11 +41,17 @@ fn main() -> ExitCode {
         bench::dispatch::stamp(arguments.next().expect("stamp FILE"));
         return ExitCode::SUCCESS;
     }
+    // A process of its own for each target of `fuzz`.
+    if std::env::args().nth(1).as_deref() == Some("fuzz-worker") {
+        return fuzz::worker(std::env::args().skip(2));
+    }
     let succeeded = match Job::parse() {
         Job::Test(options) => test::run(&options),
         Job::Bench(options) => bench::run(&options),
         Job::Fake(options) => fake::run(&options),
         Job::Chaos(options) => chaos::run(&options),
+        Job::Contract(options) => contract::run(&options),
+        Job::Fuzz(options) => fuzz::run(&options),
         Job::Tidy => {
             let report = tidy::check(&root());
             report.print();

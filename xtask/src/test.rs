@@ -46,6 +46,7 @@ pub fn run(options: &Test) -> bool {
 
     tally.step("format", cargo(&["fmt", "--all", "--check"]), no_count);
     tally.tidy();
+    tally.dependencies();
     if !options.no_web {
         tally.step("page: packages", npm(&["ci", "--no-audit", "--no-fund"]), no_count);
         tally.step("page: check", npm(&["run", "--silent", "check"]), no_count);
@@ -133,6 +134,24 @@ impl Tally {
         let report = tidy::check(&root());
         report.print();
         self.add("tidy", u64::from(report.faults.is_empty()), u64::from(!report.faults.is_empty()));
+    }
+
+    /// Licences, bans and sources by deny.toml; known holes where their list can be fetched.
+    fn dependencies(&mut self) {
+        let deny = |what: &[&str]| cargo(&[&["deny", "--log-level", "error", "check"], what].concat());
+        if !cargo(&["deny", "--version"]).output().is_ok_and(|output| output.status.success()) {
+            println!(
+                "\n== dependencies\nThere is no cargo-deny, so deny.toml is not checked: cargo install --locked cargo-deny"
+            );
+            return;
+        }
+        self.step("dependencies", deny(&["licenses", "bans", "sources"]), no_count);
+        let fetched = cargo(&["deny", "fetch", "db"]).output();
+        if fetched.is_ok_and(|output| output.status.success()) {
+            self.step("dependencies: known holes", deny(&["advisories"]), no_count);
+        } else {
+            println!("\n== dependencies: known holes\nThe list cannot be fetched from here, so it is not looked at.");
+        }
     }
 
     fn browser(&mut self) {
