@@ -2,7 +2,6 @@
 
 mod bench;
 mod chaos;
-mod contract;
 mod fake;
 mod fuzz;
 mod run;
@@ -24,8 +23,6 @@ enum Job {
     Fake(fake::Fake),
     /// Break everything that can break while trainings run, then check that nothing was lost
     Chaos(chaos::Chaos),
-    /// Hold the running studio to its API's description, with requests that schemathesis makes up
-    Contract(contract::Contract),
     /// Hand changed inputs to every parser of what others send
     Fuzz(fuzz::Fuzz),
     /// Check what no compiler checks
@@ -50,7 +47,6 @@ fn main() -> ExitCode {
         Job::Bench(options) => bench::run(&options),
         Job::Fake(options) => fake::run(&options),
         Job::Chaos(options) => chaos::run(&options),
-        Job::Contract(options) => contract::run(&options),
         Job::Fuzz(options) => fuzz::run(&options),
         Job::Tidy => {
             let report = tidy::check(&root());
