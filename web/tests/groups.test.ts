@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { StudioEvent, TaskView } from '../src/api/types';
-import { applyToGroup, isGroup, nextPage, rowCount, rowsOf, summaryOf } from '../src/features/queue/groups';
+import { applyToGroup, isGroup, nextPage, rowCount, rowsOf, spanOf, summaryOf } from '../src/features/queue/groups';
 import { listFromPage, type TaskList } from '../src/features/queue/taskList';
 import { group, member, openQueue, progress, task, wait } from './samples';
 
@@ -56,6 +56,16 @@ describe('a group', () => {
     expect(summary.counts).toEqual({ completed: 1, failed: 1, training: 1, queued: 1 });
     expect(summary.best).toEqual({ task: tasks[2], loss: 0.4 });
     expect(summaryOf([])).toMatchObject({ total: 0, percent: 0, best: null });
+  });
+
+  it('takes from its first start to its last end', () => {
+    const at = (minute: number) => `2026-01-01T00:0${minute}:00Z`;
+    const one = member(10, 0, 2, 'completed', { started_at: at(3), completed_at: at(5) });
+    const two = member(10, 1, 2, 'training', { started_at: at(1) });
+    expect(spanOf([one, two])).toMatchObject({ status: 'training', started_at: at(1), completed_at: null });
+    const end = spanOf([{ ...two, status: 'failed', completed_at: at(4) }, one]);
+    expect(end).toMatchObject({ started_at: at(1), completed_at: at(5), created_at: one.created_at });
+    expect(spanOf([member(10, 0, 2, 'queued')])).toMatchObject({ started_at: null, completed_at: null });
   });
 
   it('follows the events about its members and no others', () => {

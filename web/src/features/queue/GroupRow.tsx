@@ -19,8 +19,8 @@ import { IconButton } from '../../shared/IconButton';
 import { usePreferences } from '../../shared/preferences';
 import { useAction } from '../../shared/useAction';
 import { useMay } from '../../shared/useMay';
-import { groupTitle } from './cells';
-import { type GroupRow, type GroupSummary, summaryOf } from './groups';
+import { groupTitle, TaskTimes } from './cells';
+import { type GroupRow, type GroupSummary, spanOf, summaryOf } from './groups';
 import { PriorityTag } from './PriorityTag';
 import { STATUSES } from './status';
 
@@ -124,6 +124,10 @@ function Best({ best }: { best: GroupSummary['best'] }) {
 
 export function GroupLoss({ row }: { row: GroupRow }) {
   return <span className="cell-number">{formatLoss(summaryOf(useMembers(row)).best?.loss ?? null)}</span>;
+}
+
+export function GroupTimes({ row }: { row: GroupRow }) {
+  return <TaskTimes task={spanOf(useMembers(row))} />;
 }
 
 /** For all members at once: whatever the state of some of them allows. */

@@ -21,7 +21,7 @@ export function TaskActions({ task, onDeleted }: { task: TaskView; onDeleted?: (
   if (!may.change(task.owner)) return null;
   return (
     <div className="task-actions">
-      {task.downloadable && (
+      {task.downloadable && task.trainer !== 'command' && (
         <IconButton
           title={t('action.download')}
           label={t('action.downloadOf', { id })}

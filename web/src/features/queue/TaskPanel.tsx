@@ -12,7 +12,7 @@ import { usePreferences } from '../../shared/preferences';
 import { useLayoutSize } from '../../shared/useLayoutSize';
 import { TaskName, TaskProgress, TaskState, TaskTimes } from './cells';
 import { GroupMembers } from './GroupMembers';
-import { GroupActions, GroupLoss, GroupName, GroupProgress, GroupState } from './GroupRow';
+import { GroupActions, GroupLoss, GroupName, GroupProgress, GroupState, GroupTimes } from './GroupRow';
 import { type GroupRow, isGroup, type Row, rowCount, rowsOf } from './groups';
 import { QueueBanner, QueueSwitch } from './QueueHead';
 import { isStatus, STATUSES } from './status';
@@ -131,8 +131,19 @@ export function TaskPanel() {
           </span>
         ),
     },
-    { key: 'owner', title: t('table.owner'), width: '8%', ellipsis: true, render: (_, row) => anyOf(row).owner },
-    { key: 'times', title: t('table.times'), width: 132, render: (_, row) => <TaskTimes task={anyOf(row)} /> },
+    {
+      key: 'owner',
+      title: t('table.owner'),
+      width: '8%',
+      ellipsis: true,
+      render: (_, row) => (isGroup(row) ? row.members[0] : row.task).owner,
+    },
+    {
+      key: 'times',
+      title: t('table.times'),
+      width: 132,
+      render: (_, row) => (isGroup(row) ? <GroupTimes row={row} /> : <TaskTimes task={row.task} />),
+    },
     {
       key: 'actions',
       title: <span className="visually-hidden">{t('table.actions')}</span>,
@@ -255,9 +266,6 @@ export function TaskPanel() {
     </section>
   );
 }
-
-/** A task of the row, the oldest of a group. */
-const anyOf = (row: Row) => (isGroup(row) ? row.members[0] : row.task);
 
 /** Whether the reason for waiting takes the room of the progress. */
 const waits = (row: Row) => !isGroup(row) && row.task.wait !== null;

@@ -13,6 +13,7 @@ import {
 import { useBilingual, usePreferences } from '../../shared/preferences';
 import { useNow } from '../../shared/useNow';
 import { ExpectedStart } from './ExpectedStart';
+import type { Span } from './groups';
 import { PriorityTag } from './PriorityTag';
 import { StatusTag } from './StatusTag';
 import { isRunning } from './status';
@@ -116,7 +117,7 @@ export function TaskProgress({ task }: { task: TaskView }) {
   );
 }
 
-export function TaskTimes({ task }: { task: TaskView }) {
+export function TaskTimes({ task }: { task: Span }) {
   const { language } = usePreferences();
   const now = useNow(isRunning(task.status));
   return (

@@ -1,5 +1,5 @@
 import type { GroupView, StudioEvent, TaskStatus, TaskView } from '../../api/types';
-import { isFinal } from './status';
+import { isFinal, isRunning } from './status';
 import { type TaskList, totalOf, withProgress, withWaits } from './taskList';
 
 /** One line of the list: a task, or tasks that were submitted as one. */
@@ -89,6 +89,22 @@ export function summaryOf(members: TaskView[]): GroupSummary {
     percent: share(percent),
     completedPercent: share(100 * (counts.completed ?? 0)),
     best,
+  };
+}
+
+/** What the times of a task are, of all members together: from the first start to the last end. */
+export type Span = Pick<TaskView, 'status' | 'created_at' | 'started_at' | 'completed_at'>;
+
+export function spanOf(members: TaskView[]): Span {
+  const sorted = (times: (string | null)[]) =>
+    times.filter((at) => at !== null).sort((one, other) => Date.parse(one) - Date.parse(other));
+  const isOver = members.every(({ status }) => isFinal(status));
+  const running = members.find(({ status }) => isRunning(status));
+  return {
+    status: (running ?? members[0]).status,
+    created_at: sorted(members.map((task) => task.created_at))[0],
+    started_at: sorted(members.map((task) => task.started_at))[0] ?? null,
+    completed_at: isOver ? (sorted(members.map((task) => task.completed_at)).at(-1) ?? null) : null,
   };
 }
 
