@@ -122,7 +122,8 @@ pub fn parse() -> Cli {
 fn submit(arguments: &[OsString]) -> Option<Cli> {
     let submit = arguments.get(1)? == "task" && arguments.get(2)? == "submit";
     let submit = submit.then(|| task::Submit::augment_args(clap::Command::new("submit")))?;
-    let root = Options::augment_args(clap::Command::new("sage").disable_help_flag(true).disable_version_flag(true));
+    let root = clap::Command::new("sage").version(env!("CARGO_PKG_VERSION"));
+    let root = Options::augment_args(root.disable_help_flag(true).disable_version_flag(true));
     let root = root.subcommand(clap::Command::new("task").subcommand(submit));
     Cli::from_arg_matches(&root.try_get_matches_from(arguments).ok()?).ok()
 }
@@ -132,5 +133,21 @@ pub fn command() -> clap::Command {
     match language() {
         Language::Zh => help::in_chinese(Cli::command()),
         Language::En => Cli::command(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_submission_is_understood_without_the_whole_tree() {
+        let parse = |line: &str| submit(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        let cli = parse("sage task submit --home /h --sweep n=1,2 m=3 -- echo {n}").expect("it is a submission");
+        assert_eq!(cli.options.home, Some(PathBuf::from("/h")));
+        assert!(matches!(cli.command, Command::Task(task::Task::Submit(_))));
+        for other in ["sage task list", "sage task submit --help", "sage task submit --no-such-option", "sage"] {
+            assert!(parse(other).is_none(), "{other}");
+        }
     }
 }
