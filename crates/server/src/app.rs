@@ -19,6 +19,8 @@ pub struct App {
     pub accounts: Arc<Accounts>,
     pub audit: AuditLog,
     pub attempts: Attempts,
+    /// Told whenever a session or token may have lost its worth; live streams look again then.
+    pub credentials: watch::Sender<()>,
     pub options: Options,
     pub datasets: Arc<Datasets>,
     pub hub_cache: HubCache,
@@ -64,6 +66,7 @@ impl App {
             accounts,
             audit: AuditLog::start(audit),
             attempts: Attempts::default(),
+            credentials: watch::Sender::new(()),
             options,
             datasets,
             hub_cache: HubCache::from_env(),

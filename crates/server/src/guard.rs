@@ -2,21 +2,24 @@
 //!
 //! A browser sends requests on behalf of any page somebody has open, so being on loopback protects nothing. In this
 //! order: the Host must be one of ours (a rebound name is not), an Origin must be that Host, other sites may not call
-//! `/api`, where authentication is on a session or token is needed, a cookie alone changes nothing unless the browser
-//! says that our own page asks, and [`access`] says what the route needs. No CORS header is ever sent.
+//! `/api`, where authentication is on a session or token is needed, a cookie alone changes nothing there unless the
+//! browser says that our own page asks, and [`access`] says what the route needs. No CORS header is ever sent.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     RequestPartsExt,
+    body::Body,
     extract::{MatchedPath, RawPathParams, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use domain::TaskId;
+use futures_util::StreamExt;
 use jiff::Timestamp;
 use store::{By, Entry};
+use tokio::sync::watch;
 
 use crate::{
     access::{self, Need, Rule},
@@ -60,17 +63,33 @@ pub fn allowed_hosts(listening: &[SocketAddr], extra: &[String]) -> Vec<String> 
 pub async fn guard(State((app, hosts)): State<(Shared, Arc<[String]>)>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().copied();
     let rule = access::rule(request.method(), matched(&request));
+    let api = is_api(request.uri().path());
     let target = target(&request);
+    // Listens from before the look at it, so that no change falls between.
+    let secret = auth::secret(request.headers()).filter(|_| app.options.authentication);
+    let secret = secret.map(|secret| (auth::secret_hash(secret), app.credentials.subscribe()));
     let mut caller = None;
-    let response = match admit(&app, &hosts, rule, request, &mut caller).await {
+    let mut response = match admit(&app, &hosts, rule, request, &mut caller).await {
         Ok(request) => answer(&app, request, next).await,
         Err(error) => error.into_response(),
     };
+    if let Some((secret, changed)) = secret.filter(|_| is_live(&response)) {
+        response = until_revoked(&app, secret, changed, response);
+    }
+    if rule.action.is_some_and(|action| action.starts_with("account.") || matches!(action, "token.revoke" | "sign-out"))
+    {
+        app.credentials.send_replace(());
+    }
     if let Some(entry) = entry(rule, caller.as_ref(), peer, target, &response) {
         // What happens to tasks is in the journal as well, and comes by the thousand.
         if entry.action.starts_with("task.") { app.audit.note(entry) } else { app.audit.record(entry).await }
     }
-    hardened(response)
+    let mut response = hardened(response);
+    if api {
+        // What one person may see must not wait in a cache for the next.
+        response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    }
+    response
 }
 
 /// `caller` is known to the audit log also where the request is refused in the end.
@@ -102,8 +121,6 @@ async fn admit(
             if rule.need == Need::OwnTask && !who.is_admin() {
                 request = own_task(app, who, request).await?;
             }
-        } else if changes_something(request.method()) {
-            cookie_is_from_our_page(request.headers(), origin, site)?;
         }
         if let Some(who) = caller {
             request.extensions_mut().insert(Caller(who.clone()));
@@ -135,6 +152,27 @@ fn busy() -> ApiError {
         .zh("同时处理的请求过多，请稍后重试")
         .next("Try again in a moment")
         .retry_after(Duration::from_secs(1))
+}
+
+fn is_live(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// Ends a live stream when the session or token with which it was opened is worth nothing any more.
+fn until_revoked(app: &Shared, secret: [u8; 32], mut changed: watch::Receiver<()>, response: Response) -> Response {
+    let accounts = app.accounts.clone();
+    let revoked = async move {
+        while changed.changed().await.is_ok() {
+            let accounts = accounts.clone();
+            // What cannot be read now may be readable at the next change.
+            if let Ok(None) = blocking(move || Ok(accounts.open_secret(&secret, Timestamp::now())?)).await {
+                break;
+            }
+        }
+    };
+    let (parts, body) = response.into_parts();
+    Response::from_parts(parts, Body::from_stream(body.into_data_stream().take_until(Box::pin(revoked))))
 }
 
 /// What the audit log says about a request, if it changed something or tried to.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use store::Access;
 
 use crate::{
-    fixture::{ROWS, Studio, read_head},
+    fixture::{Events, ROWS, Studio, read_head},
     people::{PASSWORD, Person, code, sign_in, studio},
 };
 
@@ -382,6 +382,24 @@ pub fn one_person_needs_no_account() {
     let options = server::Options { authentication: true, ..Default::default() };
     let studio = Studio::open(options, Default::default(), studio.stop());
     assert_eq!(Person { studio: &studio, secret }.get("/api/v1/tasks").status, 401);
+}
+
+/// Who loses the right to look sees nothing more, also on what was open before.
+pub fn live_streams_end_with_the_right_to_them() {
+    let studio = studio(Default::default());
+    let (olga, ana, ben) = (studio.person("olga"), studio.person("ana"), studio.person("ben"));
+    let open = |person: &Person<'_>| {
+        let bearer = person.bearer();
+        let mut events = Events::open(&studio, "/api/v1/events", &[("authorization", &bearer)]);
+        events.expect("devices");
+        events
+    };
+    let (mut anas, mut bens) = (open(&ana), open(&ben));
+    let patch = json!({"password": "a new password"});
+    assert_eq!(olga.request("PATCH", "/api/v1/accounts/ana", Some(&patch)).status, 200);
+    while anas.next().is_some() {}
+    olga.post("/api/v1/tasks", json!({"command": {"argv": ["true"], "cwd": "/"}, "hold": true}));
+    bens.expect("task");
 }
 
 /// Sessions and tokens that have ended open nothing.

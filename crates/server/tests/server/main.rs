@@ -69,6 +69,7 @@ fn main() -> ExitCode {
             what_people_do_is_written_down,
             quotas_are_kept_at_the_door,
             one_person_needs_no_account,
+            live_streams_end_with_the_right_to_them,
             what_has_expired_is_refused;
         cves:
             cve_2023_48022_jobs_without_a_sign_in,
