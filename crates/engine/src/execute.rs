@@ -1,6 +1,13 @@
 //! Acts on what was committed: launches, stops, removes. Everything here may be done twice without harm.
 
-use std::{collections::BTreeMap, ffi::OsString, fs, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use domain::{Attempt, DeviceGrant, Failure, Home, Reading, Recipe, StateKind, Task, TaskId, WaitCause};
 use gpu::TrialError;
@@ -36,7 +43,7 @@ pub struct Executor {
 impl Executor {
     pub fn new(options: &Options, reader: Arc<Reader>, outbox: Outbox, runtime: tokio::runtime::Handle) -> Executor {
         let supervise = vec![options.sage.clone().into_os_string(), "supervise".into()];
-        Executor {
+        let executor = Executor {
             home: options.home.clone(),
             sage: options.sage.as_path().into(),
             settings: options.settings.clone(),
@@ -45,7 +52,10 @@ impl Executor {
             reader,
             outbox,
             runtime,
-        }
+        };
+        let ahead = executor.clone();
+        executor.runtime.spawn_blocking(move || ahead.make_next_folder());
+        executor
     }
 
     pub fn execute(&self, effect: Effect, running: &BTreeMap<TaskId, RunningTask>) {
@@ -131,6 +141,8 @@ impl Executor {
     fn try_launch(&self, task: &Task, attempt: &Attempt) -> Result<(), String> {
         let attempt_dir = self.home.attempt(task.id, attempt.number);
         let readable = |error: io::Error| format!("{}: {error}", attempt_dir.display());
+        // Fails where there is none, or the task has a folder already.
+        let _ = fs::rename(self.next_folder(), self.home.task(task.id));
         fs::create_dir_all(&attempt_dir).map_err(readable)?;
         if let Recipe::FineTune(_) = task.recipe {
             fs::write(self.home.recipe(task.id), recipes::launch::recipe_json(task)).map_err(readable)?;
@@ -147,7 +159,20 @@ impl Executor {
             grace: self.settings.grace,
             time_limit: Some(Duration::from_secs(task.time_limit)),
         };
-        self.launcher.launch(&spec).map_err(|error| error.to_string())
+        self.launcher.launch(&spec).map_err(|error| error.to_string())?;
+        self.make_next_folder();
+        Ok(())
+    }
+
+    /// The next task's folder, made before there is one: on a journalling file system three folders take longer than all
+    /// else of a launch.
+    fn next_folder(&self) -> PathBuf {
+        self.home.root().join("next-task")
+    }
+
+    fn make_next_folder(&self) {
+        // A launch without it makes its own.
+        let _ = fs::create_dir_all(self.next_folder().join("attempts/1"));
     }
 
     fn watch(&self, task: &Task, attempt: &Attempt, adopted: bool) {

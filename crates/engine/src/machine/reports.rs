@@ -85,6 +85,8 @@ impl Machine {
         self.usage.add(&running.task.owner, &running.attempt, Timestamp::now());
         // Its memory is free only once it was measured to be.
         self.detection.refresh();
+        // What is free must not wait for a plan.
+        self.plan_again_at = Instant::now();
     }
 
     /// The granted memory was not there after all: back to the queue, away from that device for a while.
