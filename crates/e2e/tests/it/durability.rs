@@ -6,13 +6,13 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     thread,
     time::Duration,
 };
 
 use client::{
-    Client, Endpoint, ProcessId,
+    Client, Endpoint, ProcessId, TaskFilter,
     testing::{Options, Studio, sage, wait_for},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -27,7 +27,7 @@ fn killed_again_and_again_while_four_people_submit() {
     let task = script(&studio, &format!("echo $SAGE_TASK_ID >> {}", starts.display()));
     let mut answered = Vec::new();
     for round in 0..10u64 {
-        let over = AtomicBool::new(false);
+        let (over, submits) = (AtomicBool::new(false), AtomicU32::new(0));
         let clients: Vec<_> = (0..4).map(|_| studio.client()).collect();
         thread::scope(|scope| {
             let people: Vec<_> = clients
@@ -37,7 +37,10 @@ fn killed_again_and_again_while_four_people_submit() {
                         let mut mine = Vec::new();
                         while !over.load(Ordering::Relaxed) {
                             match client.submit(&task) {
-                                Ok(view) => mine.push(view.task_id),
+                                Ok(view) => {
+                                    mine.push(view.task_id);
+                                    submits.fetch_add(1, Ordering::Relaxed);
+                                }
                                 Err(_) => break,
                             }
                         }
@@ -45,8 +48,9 @@ fn killed_again_and_again_while_four_people_submit() {
                     })
                 })
                 .collect();
+            wait_for("some to be answered", PATIENCE, || (submits.load(Ordering::Relaxed) > 1).then_some(()));
             // The planned failure, at another moment each time.
-            thread::sleep(Duration::from_millis(20 + round * 37 % 110));
+            thread::sleep(Duration::from_millis(round * 37 % 110));
             studio.kill();
             over.store(true, Ordering::Relaxed);
             answered.extend(people.into_iter().flat_map(|person| person.join().unwrap()));
@@ -58,8 +62,16 @@ fn killed_again_and_again_while_four_people_submit() {
         }
     }
     let client = studio.client();
-    let all: Vec<String> =
-        client.tasks(&Default::default()).unwrap().tasks.into_iter().map(|task| task.task_id).collect();
+    let mut all = Vec::new();
+    let mut before = None;
+    loop {
+        let page = client.tasks(&TaskFilter { before: before.take(), ..TaskFilter::default() }).unwrap();
+        all.extend(page.tasks.into_iter().map(|task| task.task_id));
+        before = page.next_before;
+        if before.is_none() {
+            break;
+        }
+    }
     for id in &all {
         wait_status(&client, id, "completed");
         let path = path(&client, id);
@@ -355,9 +367,12 @@ fn a_disk_that_runs_full_lets_nothing_start_and_says_so() {
         eprintln!("SKIPPED a_disk_that_runs_full_…: no tmpfs can be mounted here");
         return;
     };
-    let studio = Studio::start_in(disk.folder(), Options::default());
+    // The guard as it is by default; other tests leave it out.
+    let config = "[tasks]\ngrace = \"2s\"\n[disk]\nmin_free = \"5GiB\"\n".into();
+    let options = Options { config, ..Options::default() };
+    let studio = Studio::start_in(disk.folder(), options);
     let client = studio.client();
-    let mut long = fine_tune(&tiny(&studio), 2000);
+    let mut long = fine_tune(&tiny(&studio), 1000);
     long.fine_tune.as_mut().unwrap().batch_size = Some(1);
     let long = client.submit(&long).unwrap().task_id;
     wait_status(&client, &long, "training");
@@ -370,6 +385,7 @@ fn a_disk_that_runs_full_lets_nothing_start_and_says_so() {
     }
     let waits = |id: &str| {
         crate::support::wait_until(&client, id, "to wait for the disk", |task| {
+            assert!(!["completed", "failed"].contains(&task.status.as_str()), "{task:#?}");
             task.wait.as_ref().is_some_and(|wait| wait.code == "disk_full")
         })
     };
