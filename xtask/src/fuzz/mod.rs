@@ -182,7 +182,9 @@ pub fn worker(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     panic::set_hook(Box::new(|_| {}));
 
     let mut hunt = targets::Hunt::new(target, &folder);
-    let mut mutator = Mutator::new(seed, corpus(target), targets::words(target));
+    let mut bases = corpus(target);
+    bases.extend(hunt.whole_one());
+    let mut mutator = Mutator::new(seed, bases, targets::words(target));
     let end = Instant::now() + Duration::from_secs_f64(seconds);
     let mut said = Instant::now();
     let mut inputs = 0u64;

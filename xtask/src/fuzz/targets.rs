@@ -35,6 +35,11 @@ impl Hunt {
         hunt
     }
 
+    /// One that is right from the first byte to the last, where that is too large to be kept.
+    pub fn whole_one(&self) -> Option<Vec<u8>> {
+        fs::read(self.model().join("model.safetensors")).ok()
+    }
+
     /// The same word for what went the same way.
     pub fn try_input(&mut self, input: &[u8]) -> String {
         match self.target {
