@@ -44,6 +44,25 @@ describe('states', () => {
   });
 });
 
+describe('a reason for waiting', () => {
+  it('stands with the sign of its kind, also one that is not known here', () => {
+    const tone = (code: string) => {
+      const { unmount } = render(
+        <PreferencesProvider>
+          <TaskState task={task(2, 'queued', { wait: { ...wait(1), code } })} />
+        </PreferencesProvider>,
+      );
+      const shown = screen.getByTestId('wait-reason');
+      const found = shown.querySelector('.anticon') && shown.dataset.tone;
+      unmount();
+      return found;
+    };
+    expect(['disk_full', 'too_large'].map(tone)).toEqual(['act', 'act']);
+    expect(['queue_paused', 'quiet_hours', 'not_before', 'quota'].map(tone)).toEqual(Array(4).fill('switched'));
+    expect(['retry', 'not_paying', 'reclaimed', 'of_next_year'].map(tone)).toEqual(Array(4).fill('normal'));
+  });
+});
+
 describe('the expected start', () => {
   const now = Date.parse('2026-01-01T12:00:00Z');
   const at = (minutes: number) => new Date(now + minutes * 60_000).toISOString();

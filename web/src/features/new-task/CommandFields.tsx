@@ -26,7 +26,7 @@ export function CommandFields({ checked }: { checked: boolean }) {
         <Input.TextArea
           id="command-line"
           className="mono"
-          autoSize={{ minRows: 2, maxRows: 8 }}
+          rows={3}
           value={draft.line}
           onChange={(event) => change({ line: event.target.value })}
           placeholder='python3 train.py --name "run 1"'

@@ -84,7 +84,7 @@ export function Tokens({ account, access }: TokensProps) {
           {
             key: 'used',
             title: t('tokens.used'),
-            render: (_, { last_used_at }) => day(last_used_at, t('tokens.never')),
+            render: (_, { last_used_at }) => day(last_used_at, t('tokens.unused')),
           },
           {
             key: 'expires',
