@@ -26,8 +26,11 @@ struct Moment {
     quotas: BTreeMap<String, Quota>,
 }
 
+/// A name, and what it looks like with so many waiting.
+type Scene = (&'static str, fn(u64) -> Moment);
+
 pub fn measure() -> Vec<Figure> {
-    let scenes: [(&str, fn(u64) -> Moment); 6] = [
+    let scenes: [Scene; 6] = [
         ("one GPU free", |queued| Moment::new(1, queued)),
         ("nothing free", |queued| Moment::new(0, queued)),
         ("no two of the same size", sizes),

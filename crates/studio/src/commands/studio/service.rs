@@ -37,7 +37,7 @@ pub fn install(home: &Home, command: &InstallService) -> Result<()> {
     if !systemctl(&["daemon-reload"]) || !systemctl(&["enable", "--now", NAME]) {
         return Err(no_systemd(&path));
     }
-    output::print(&text(
+    output::print(text(
         "服务已启动，登录时自动启动。注销后继续运行：loginctl enable-linger\n",
         "the service runs and starts at login. To keep it after logout: loginctl enable-linger\n",
     ))
