@@ -2,6 +2,7 @@
 
 mod bench;
 mod chaos;
+mod contract;
 mod fake;
 mod fuzz;
 mod run;
@@ -17,12 +18,14 @@ use clap::Parser;
 enum Job {
     /// Run every test there is: format, lints, page, Rust, browser
     Test(test::Test),
-    /// Measure what the studio promises: startup submit dispatch memory api trainer estimate schedule peers
+    /// Measure what the studio promises: startup submit dispatch memory api trainer estimate load schedule peers
     Bench(bench::Bench),
     /// Run the studio, or a command, on GPUs that are not there
     Fake(fake::Fake),
     /// Break everything that can break while trainings run, then check that nothing was lost
     Chaos(chaos::Chaos),
+    /// Hold the running studio to its API's description, with requests that schemathesis makes up
+    Contract(contract::Contract),
     /// Hand changed inputs to every parser of what others send
     Fuzz(fuzz::Fuzz),
     /// Check what no compiler checks
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Job::Bench(options) => bench::run(&options),
         Job::Fake(options) => fake::run(&options),
         Job::Chaos(options) => chaos::run(&options),
+        Job::Contract(options) => contract::run(&options),
         Job::Fuzz(options) => fuzz::run(&options),
         Job::Tidy => {
             let report = tidy::check(&root());

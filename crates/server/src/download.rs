@@ -48,7 +48,12 @@ pub async fn adapter(app: &Shared, id: TaskId) -> Result<Response> {
             Err(error) => drop(sender.try_send(Err(error))),
         }
     });
-    let failed = |error: io::Error| ApiError::internal("the archive could not be written", error);
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => ApiError::conflict("no-adapter", format!("task {id} has no adapter and no model"))
+            .zh("任务没有可下载的适配器或模型")
+            .next("Only fine-tunes have one; what a command has written lies where it wrote it"),
+        _ => ApiError::internal("the archive could not be written", error),
+    };
     let first = match chunks.recv().await {
         Some(first) => first.map_err(failed)?,
         None => return Err(failed(io::ErrorKind::UnexpectedEof.into())),

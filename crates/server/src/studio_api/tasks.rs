@@ -109,6 +109,8 @@ pub async fn delete(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) 
         (status = 400, description = "It is not completed", body = ErrorBody),
         (status = 401, body = ErrorBody),
         (status = 404, body = ErrorBody),
+        (status = 409, description = "It has no adapter", body = ErrorBody),
+        (status = 503, description = "Too many downloads at once", body = ErrorBody),
     )
 )]
 pub async fn download(State(app): State<Shared>, Id(id): Id) -> Result<Response> {

@@ -55,6 +55,8 @@ pub async fn resume(State(app): State<Shared>, Caller(who): Caller) -> Result<Js
     (status = 200, body = QueueControl),
     (status = 401, body = ErrorBody),
     (status = 404, description = "There is no such device", body = ErrorBody),
+    (status = 413, body = ErrorBody),
+    (status = 415, body = ErrorBody),
     (status = 422, description = "GPUs of several kinds have this number", body = ErrorBody),
 ))]
 pub async fn maintenance(

@@ -198,6 +198,8 @@ pub async fn next(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) ->
     (status = 401, body = ErrorBody),
     (status = 404, body = ErrorBody),
     (status = 409, description = "One of them does not wait, or has another priority", body = ErrorBody),
+    (status = 413, body = ErrorBody),
+    (status = 415, body = ErrorBody),
     (status = 422, body = ErrorBody),
 ))]
 pub async fn before(
@@ -218,6 +220,8 @@ pub async fn before(
     (status = 401, body = ErrorBody),
     (status = 404, body = ErrorBody),
     (status = 409, description = "It runs or has ended", body = ErrorBody),
+    (status = 413, body = ErrorBody),
+    (status = 415, body = ErrorBody),
     (status = 422, body = ErrorBody),
 ))]
 pub async fn change(
@@ -248,7 +252,8 @@ pub async fn delete(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) 
     (status = 200, description = "{id}_finetuned_model.tar.gz", content_type = "application/gzip", body = [u8]),
     (status = 401, body = ErrorBody),
     (status = 404, body = ErrorBody),
-    (status = 409, description = "It is not completed", body = ErrorBody),
+    (status = 409, description = "It is not completed, or has no adapter", body = ErrorBody),
+    (status = 503, description = "Too many downloads at once", body = ErrorBody),
 ))]
 pub async fn download(State(app): State<Shared>, Id(id): Id) -> Result<Response> {
     let status = snapshot(&app, id).await?.task.state.kind();
