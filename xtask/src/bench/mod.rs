@@ -206,7 +206,7 @@ pub fn sage() -> PathBuf {
     std::env::var_os("SAGE_BIN").map_or_else(|| root().join("target/release/sage"), PathBuf::from)
 }
 
-fn build_sage() -> bool {
+pub fn build_sage() -> bool {
     std::env::var_os("SAGE_BIN").is_some()
         || run::watched(run::in_root("cargo", &["build", "--release", "-p", "studio"])).0
 }
