@@ -19,7 +19,7 @@ pub struct Bound {
     pub address: String,
     /// For people: of the first listener.
     pub page: String,
-    /// The second port is a courtesy, so it may be taken; this says so.
+    /// The second port is a courtesy, so it may be taken, and TLS may be somebody else's business; this says so.
     pub warning: Option<String>,
 }
 
@@ -45,21 +45,29 @@ pub async fn bind(ports: &Ports, tls: Option<Tls>) -> Result<Bound> {
     let address = listener.local_addr().map_err(|error| refused(main, &error))?;
     let page = url(if tls.is_some() { "https" } else { "http" }, address);
     let mut listeners = vec![Listener { socket: listener, tls: tls.clone() }];
-    let mut warning = None;
+    let mut warning = (tls.is_none() && !ports.listen.is_loopback()).then(|| {
+        text(
+            "没有 TLS：密码和令牌在网络上未加密传输，请设置 tls_cert 和 tls_key，或使用隧道或代理".to_owned(),
+            "there is no TLS: passwords and tokens cross the network unencrypted; set tls_cert and tls_key, or let a tunnel \
+             or a proxy encrypt"
+                .to_owned(),
+        )
+    });
     if ports.second_port != 0 && ports.second_port != address.port() {
         let second = SocketAddr::new(ports.listen, ports.second_port);
         match TcpListener::bind(second).await {
             Ok(socket) => listeners.push(Listener { socket, tls: tls.clone() }),
             Err(error) => {
                 let who = holder_words(second.port());
-                warning = Some(text(
+                let taken = text(
                     format!("端口 {} 不可用（{error}{who}），仅使用 {}", second.port(), address.port()),
                     format!(
                         "port {} is not available ({error}{who}), so only {} is served",
                         second.port(),
                         address.port()
                     ),
-                ));
+                );
+                warning = Some(warning.into_iter().chain([taken]).collect::<Vec<_>>().join("\n"));
             }
         }
     }
