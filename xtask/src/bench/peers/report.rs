@@ -35,7 +35,7 @@ impl Cell {
     }
 
     pub fn note(self, note: &str) -> Cell {
-        Cell { text: format!("{} {note}", self.text), ..self }
+        Cell { text: format!("{} {note}", self.text).trim_end().into(), ..self }
     }
 }
 
