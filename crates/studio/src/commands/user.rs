@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, IsTerminal},
+    path::Path,
     process::ExitCode,
 };
 
@@ -176,7 +177,7 @@ fn changed(quota: Quota, limits: &Limits) -> Quota {
 
 /// Never from the arguments, which everybody on the machine can read.
 fn password(from_stdin: bool) -> Result<String> {
-    let unreadable = |error: std::io::Error| CliError::file("stdin".as_ref(), &error);
+    let unreadable = |error: std::io::Error| CliError::file(Path::new("stdin"), &error);
     if from_stdin {
         let mut line = String::new();
         std::io::stdin().lock().read_line(&mut line).map_err(unreadable)?;
