@@ -218,6 +218,14 @@ impl Writer {
         Ok(tickets)
     }
 
+    /// Number of this user's tasks that are held back.
+    pub fn held(&self, owner: &str) -> Result<u32> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT count(*) FROM task WHERE kind = 'pending' AND owner = ? AND removed_at IS NULL")?;
+        Ok(statement.query_row([owner], |row| row.get(0))?)
+    }
+
     /// What people have switched for the whole queue.
     pub fn control(&self) -> Result<Control> {
         let mut statement = self.connection.prepare("SELECT value FROM setting WHERE key = 'control'")?;

@@ -57,7 +57,8 @@ impl Machine {
             return Err(EngineError::Draining(switched.by.clone()));
         }
         let Some(limit) = self.allowances.get(who).and_then(|allowance| allowance.queued) else { return Ok(()) };
-        let waiting = self.queue.iter().filter(|waiting| waiting.owner == who).count() as u32;
+        let queued = self.queue.iter().filter(|waiting| waiting.owner == who).count() as u32;
+        let waiting = queued + self.store.held(who)?;
         if waiting + more > limit { Err(EngineError::TooManyQueued { waiting, limit }) } else { Ok(()) }
     }
 
