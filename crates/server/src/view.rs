@@ -57,7 +57,7 @@ pub fn task(snapshot: &TaskSnapshot, engine: &Handle) -> TaskView {
         estimate: task.estimate.as_ref().map(EstimateView::from),
         adjustments: task.adjustments.iter().copied().map(adjustment).collect(),
         warnings: task.warnings.iter().map(warning).collect(),
-        downloadable: downloadable(kind),
+        downloadable: downloadable(kind) && matches!(task.recipe, Recipe::FineTune(_)),
     }
 }
 
