@@ -4,6 +4,7 @@ mod api;
 pub mod dispatch;
 mod estimate;
 mod http;
+mod load;
 mod memory;
 mod peers;
 mod planning;
@@ -43,6 +44,7 @@ enum Subject {
     Api,
     Trainer,
     Estimate,
+    Load,
     Schedule,
     Peers,
 }
@@ -114,6 +116,7 @@ pub fn run(bench: &Bench) -> bool {
             Subject::Api => api::measure(),
             Subject::Trainer => trainer::measure(),
             Subject::Estimate => estimate::measure(),
+            Subject::Load => load::measure(),
             Subject::Schedule => schedule::measure(),
             Subject::Peers => {
                 compared = peers::run(&bench.peers);
