@@ -305,10 +305,10 @@ async function story(studio, browser) {
   step('one of them goes first, the other is held until it is released');
   const [, last] = await members.getByTestId('task-row').evaluateAll((rows) => rows.map((row) => row.dataset.taskId));
   await page.row(last).getByTestId('task-menu').click();
-  await page.page.getByRole('menuitem', { name: 'Run next' }).click();
+  await page.page.getByRole('menuitem', { name: 'Run next' }).last().click();
   await page.row(last).getByTestId('wait-reason').getByText('position 1').waitFor();
   await page.row(sweep).getByTestId('task-menu').click();
-  await page.page.getByRole('menuitem', { name: 'Hold' }).click();
+  await page.page.getByRole('menuitem', { name: 'Hold' }).last().click();
   await page.sees(sweep, 'pending');
   await group.getByTestId('group-release').click();
   await page.sees(sweep, 'queued');
@@ -333,7 +333,7 @@ async function story(studio, browser) {
 
   step('dark, and on a telephone');
   await page.get('theme-switch').click();
-  await page.page.getByRole('menuitem', { name: 'Dark' }).click();
+  await page.page.getByRole('menuitem', { name: 'Dark' }).last().click();
   await page.page.locator('html[style*="dark"]').waitFor();
   await page.shoot('dark');
   await page.page.setViewportSize({ width: 390, height: 844 });

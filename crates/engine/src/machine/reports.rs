@@ -24,6 +24,8 @@ use crate::{
 const RETRIES: u32 = 3;
 /// No retry waits for longer.
 pub const LONGEST_RETRY: Duration = Duration::from_secs(600);
+/// A pause between plans that an end cuts short.
+const SHORT_PAUSE: Duration = Duration::from_millis(10);
 
 impl Machine {
     pub fn hear(&mut self, report: Report, turn: &mut Turn) {
@@ -85,8 +87,11 @@ impl Machine {
         self.usage.add(&running.task.owner, &running.attempt, Timestamp::now());
         // Its memory is free only once it was measured to be.
         self.detection.refresh();
-        // What is free must not wait for a plan.
-        self.plan_again_at = Instant::now();
+        // What is free must not wait for a plan, unless plans are costly and many tasks end at once.
+        let now = Instant::now();
+        if self.plan_again_at <= now + SHORT_PAUSE {
+            self.plan_again_at = now;
+        }
     }
 
     /// The granted memory was not there after all: back to the queue, away from that device for a while.

