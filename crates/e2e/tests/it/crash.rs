@@ -4,7 +4,7 @@ use std::{fs, thread, time::Duration};
 
 use client::testing::{Options, Studio, wait_for};
 
-use crate::support::{PATIENCE, fine_tune, held_open, path, script, tiny, wait_status, wait_until};
+use crate::support::{PATIENCE, fine_tune, held_open, path, script, since_launch, tiny, wait_status, wait_until};
 
 /// Xorshift: the same moments in every run.
 struct Moments(u64);
@@ -73,7 +73,7 @@ fn killed_twenty_times_at_random_moments() {
     assert_eq!(ran, expected, "each accepted task ran exactly once");
 
     client.cancel(&long).unwrap();
-    assert_eq!(path(&client, &long), ["preparing", "training", "cancelled"]);
+    assert_eq!(since_launch(&client, &long), ["preparing", "training", "cancelled"]);
     studio.stop();
     wait_for("every process of this home to be gone", PATIENCE, || studio.processes().is_empty().then_some(()));
 }

@@ -17,7 +17,7 @@ use client::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{PATIENCE, fine_tune, path, script, tiny, wait_status};
+use crate::support::{PATIENCE, fine_tune, path, script, since_launch, tiny, wait_status};
 
 /// What was answered before a kill -9 is there after it, runs once, and every step of it is in the journal.
 #[test]
@@ -290,7 +290,7 @@ fn after_a_reboot_a_training_goes_on_from_its_checkpoint_and_a_command_says_that
     let process = ProcessId::current().unwrap();
     let client = Client::to(&Endpoint { process, address: studio.address(), page: None, token: None });
     wait_status(&client, &id, "completed");
-    assert_eq!(path(&client, &id), ["preparing", "training", "queued", "preparing", "training", "completed"]);
+    assert_eq!(since_launch(&client, &id), ["preparing", "training", "queued", "preparing", "training", "completed"]);
     let metrics = client.metrics(&id).unwrap();
     assert!(metrics.train.len() < 1600, "it went on instead of beginning again: {}", metrics.train.len());
     let journal = client.journal(&command).unwrap();
@@ -400,5 +400,5 @@ fn a_disk_that_runs_full_lets_nothing_start_and_says_so() {
     wait_status(&client, &long, "training");
     client.cancel(&long).unwrap();
     wait_status(&client, &new, "completed");
-    assert_eq!(path(&client, &long)[..5], ["preparing", "training", "queued", "preparing", "training"]);
+    assert_eq!(since_launch(&client, &long)[..5], ["preparing", "training", "queued", "preparing", "training"]);
 }

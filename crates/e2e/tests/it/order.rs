@@ -4,7 +4,7 @@ use std::fs;
 
 use client::testing::{Options, Studio, wait_for};
 
-use crate::support::{PATIENCE, fine_tune, held_open, path, script, tiny, wait_status, wait_until};
+use crate::support::{PATIENCE, fine_tune, held_open, script, since_launch, tiny, wait_status, wait_until};
 
 #[test]
 fn classes_go_first_and_a_task_waits_for_those_it_depends_on() {
@@ -71,7 +71,7 @@ fn an_urgent_task_interrupts_a_training_which_then_ends_as_if_nothing_had_happen
     fs::write(studio.home().root().join("go"), "").unwrap();
     wait_status(&client, &urgent, "completed");
     wait_status(&client, &victim, "completed");
-    let history = path(&client, &victim);
+    let history = since_launch(&client, &victim);
     assert_eq!(history, ["preparing", "training", "queued", "preparing", "training", "completed"]);
     let (with, without) = (last_loss(&victim), last_loss(&undisturbed));
     assert!((with - without).abs() < 1e-6, "{with} instead of {without}");

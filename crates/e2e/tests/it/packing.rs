@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     machine::Machine,
-    support::{PATIENCE, fine_tune, path, tiny, wait_status, wait_until},
+    support::{PATIENCE, fine_tune, since_launch, tiny, wait_status, wait_until},
 };
 
 #[test]
@@ -57,7 +57,7 @@ fn trainings_that_slow_each_other_down_too_much_are_taken_apart() {
 
     client.cancel(&first).unwrap();
     wait_until(&client, &second, "to go on alone", |task| task.status == "training");
-    assert_eq!(path(&client, &second), ["preparing", "training", "queued", "preparing", "training"]);
+    assert_eq!(since_launch(&client, &second), ["preparing", "training", "queued", "preparing", "training"]);
     let third = machine.submit(&fine_tune(&tiny, 1));
     assert_eq!(wait_status(&client, &third, "queued").status, "queued", "it keeps its card to itself");
     client.cancel(&second).unwrap();

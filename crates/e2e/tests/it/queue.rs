@@ -4,7 +4,7 @@ use std::fs;
 
 use client::testing::Studio;
 
-use crate::support::{fine_tune, held_open, path, script, tiny, wait_status, wait_until};
+use crate::support::{fine_tune, held_open, path, script, since_launch, tiny, wait_status, wait_until};
 
 #[test]
 fn three_tasks_one_runs_two_wait_and_each_end_starts_the_next() {
@@ -31,7 +31,7 @@ fn three_tasks_one_runs_two_wait_and_each_end_starts_the_next() {
     assert!(log.contains(&format!("[FinetuneManager] 启动排队任务: {third}")), "{log}");
 
     client.cancel(&third).unwrap();
-    assert_eq!(path(&client, &first), ["preparing", "training", "completed"]);
+    assert_eq!(since_launch(&client, &first), ["preparing", "training", "completed"]);
     assert_eq!(path(&client, &second), ["queued", "cancelled"]);
     assert_eq!(path(&client, &third), ["queued", "preparing", "training", "cancelled"]);
 }
@@ -128,7 +128,7 @@ fn a_fine_tune_leaves_an_adapter_that_can_be_downloaded_and_its_files_go_with_it
     let done = wait_status(&client, &task.task_id, "completed");
     assert_eq!((done.progress.percent, done.progress.total_steps), (100.0, 8));
     assert!(done.downloadable && done.progress.loss.is_some(), "{done:#?}");
-    assert_eq!(path(&client, &task.task_id), ["preparing", "training", "completed"]);
+    assert_eq!(since_launch(&client, &task.task_id), ["preparing", "training", "completed"]);
     let metrics = client.metrics(&task.task_id).unwrap();
     assert_eq!(metrics.train.len(), 8);
 

@@ -62,3 +62,8 @@ pub fn wait_status(client: &Client, id: &str, status: &str) -> TaskView {
 pub fn path(client: &Client, id: &str) -> Vec<String> {
     client.journal(id).unwrap().into_iter().map(|entry| entry.to).collect()
 }
+
+/// From its first launch on: where nothing has to wait, a plan may still come a moment after the submission.
+pub fn since_launch(client: &Client, id: &str) -> Vec<String> {
+    path(client, id).into_iter().skip_while(|state| state == "queued").collect()
+}
