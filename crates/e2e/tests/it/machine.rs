@@ -5,14 +5,14 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use api_types::{DeviceView, SubmitTask, TaskView};
+use api_types::{DeviceView, SubmitTask, WaitView};
 use client::{
     Client,
     testing::{Options, Studio, sage, wait_for},
 };
 use fakegpu::{Folder, State};
 
-use crate::support::{PATIENCE, script, wait_until};
+use crate::support::{PATIENCE, script, wait_reason};
 
 const GIB: u64 = 1 << 30;
 
@@ -89,10 +89,8 @@ impl Machine {
         fs::write(self.studio.home().root().join(name), "").unwrap();
     }
 
-    /// The task waits with this code; its English sentence.
-    pub fn waits(&self, id: &str, code: &str) -> String {
-        let waits = |task: &TaskView| task.wait.as_ref().is_some_and(|wait| wait.code == code);
-        wait_until(&self.client(), id, &format!("to wait with {code}"), waits).wait.unwrap().en
+    pub fn waits(&self, id: &str, code: &str) -> WaitView {
+        wait_reason(&self.client(), id, &format!("to wait with {code}"), |wait| wait.code == code)
     }
 
     /// The sentence with which GPU `index` is not usable, once it is so with this code.

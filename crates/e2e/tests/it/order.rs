@@ -4,7 +4,9 @@ use std::fs;
 
 use client::testing::{Options, Studio, wait_for};
 
-use crate::support::{PATIENCE, fine_tune, held_open, script, since_launch, tiny, wait_status, wait_until};
+use crate::support::{
+    PATIENCE, fine_tune, held_open, script, since_launch, tiny, wait_reason, wait_status, wait_until,
+};
 
 #[test]
 fn classes_go_first_and_a_task_waits_for_those_it_depends_on() {
@@ -21,8 +23,9 @@ fn classes_go_first_and_a_task_waits_for_those_it_depends_on() {
     let after_any = submit(script(&studio, "date +%s%N > any"), "normal", vec![format!("{fails},any")]);
     let after_ok = submit(script(&studio, "true"), "normal", vec![fails.clone()]);
     let high = submit(script(&studio, "date +%s%N > high"), "high", vec![first.clone()]);
-    let wait = wait_status(&client, &high, "queued").wait.unwrap();
-    assert_eq!((wait.code.as_str(), wait.running.as_deref()), ("dependency", Some(first.as_str())));
+    wait_reason(&client, &high, "to wait for the first", |wait| {
+        (wait.code.as_str(), wait.running.as_deref()) == ("dependency", Some(first.as_str()))
+    });
 
     fs::write(studio.home().root().join("one"), "").unwrap();
     for id in [&first, &low, &after_any, &high] {
@@ -60,8 +63,7 @@ fn an_urgent_task_interrupts_a_training_which_then_ends_as_if_nothing_had_happen
     let urgent = api_types::SubmitTask { priority: Some("urgent".into()), ..held_open(&studio, "go") };
     let urgent = client.submit(&urgent).unwrap().task_id;
     wait_status(&client, &urgent, "training");
-    let waiting = wait_status(&client, &victim, "queued");
-    assert!(waiting.wait.unwrap().running.is_some());
+    wait_reason(&client, &victim, "to wait for another", |wait| wait.running.is_some());
     let step = wait_for("its checkpoint", PATIENCE, || {
         let folder = studio.home().task(victim.parse().unwrap()).join("checkpoints");
         fs::read_dir(folder).ok()?.flatten().next()

@@ -51,7 +51,7 @@ fn trainings_that_slow_each_other_down_too_much_are_taken_apart() {
         waiting
     });
     println!("{:?}", waiting.wait);
-    let why = client.journal(&second).unwrap().into_iter().find(|entry| entry.to == "queued").unwrap().why;
+    let why = client.journal(&second).unwrap().into_iter().rfind(|entry| entry.to == "queued").unwrap().why;
     assert!(why.contains("did not pay") && why.contains(&first), "{why}");
     assert_eq!(client.task(&first).unwrap().status, "training");
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use client::testing::Studio;
 
-use crate::support::{fine_tune, held_open, path, script, since_launch, tiny, wait_status, wait_until};
+use crate::support::{fine_tune, held_open, path, script, since_launch, tiny, wait_reason, wait_status, wait_until};
 
 #[test]
 fn three_tasks_one_runs_two_wait_and_each_end_starts_the_next() {
@@ -15,14 +15,15 @@ fn three_tasks_one_runs_two_wait_and_each_end_starts_the_next() {
 
     wait_status(&client, &first, "training");
     for (id, position) in [(&second, 1), (&third, 2)] {
-        let wait = wait_status(&client, id, "queued").wait.expect("a queued task has a reason");
-        assert_eq!((wait.position, wait.running.as_deref()), (position, Some(first.as_str())));
+        let wait = wait_reason(&client, id, &format!("to wait at {position}"), |wait| {
+            (wait.position, wait.running.as_deref()) == (position, Some(first.as_str()))
+        });
         assert!(wait.zh.contains(&first) && wait.en.contains(&first), "{wait:?}");
     }
 
     let cancelled = client.cancel(&second).unwrap();
     assert_eq!((cancelled.status.as_str(), cancelled.wait), ("cancelled", None));
-    assert_eq!(wait_status(&client, &third, "queued").wait.unwrap().position, 1);
+    wait_reason(&client, &third, "to be the next", |wait| wait.position == 1);
 
     fs::write(studio.home().root().join("one"), "").unwrap();
     wait_status(&client, &first, "completed");
@@ -113,7 +114,7 @@ fn two_devices_take_two_tasks_and_simulated_ones_say_so() {
     let first = wait_status(&client, &ids[0], "training").attempt.unwrap().devices;
     let second = wait_status(&client, &ids[1], "training").attempt.unwrap().devices;
     assert_ne!(first, second);
-    assert_eq!(wait_status(&client, &ids[2], "queued").wait.unwrap().code, "devices_busy");
+    wait_reason(&client, &ids[2], "to wait for a device", |wait| wait.code == "devices_busy");
     let devices = client.devices().unwrap();
     assert!(devices.simulated && devices.devices.iter().all(|device| device.kind == "simulated"), "{devices:#?}");
     fs::write(studio.home().root().join("go"), "").unwrap();

@@ -1,6 +1,6 @@
 use std::{path::PathBuf, time::Duration};
 
-use api_types::{CommandRequest, FineTuneRequest, SubmitTask, TaskView};
+use api_types::{CommandRequest, FineTuneRequest, SubmitTask, TaskView, WaitView};
 use client::{
     Client,
     testing::{Studio, wait_for},
@@ -56,6 +56,12 @@ pub fn wait_status(client: &Client, id: &str, status: &str) -> TaskView {
         assert!(!over || task.status == status, "{id} should become {status}: {task:#?}");
         (task.status == status).then_some(task)
     })
+}
+
+/// Why it waits, once that is what `ready` says: a plan may come a moment after what made it necessary.
+pub fn wait_reason(client: &Client, id: &str, what: &str, ready: impl Fn(&WaitView) -> bool) -> WaitView {
+    let waits = |task: &TaskView| task.wait.as_ref().is_some_and(&ready);
+    wait_until(client, id, what, waits).wait.unwrap()
 }
 
 /// The states a task went through, from its journal.
