@@ -161,7 +161,7 @@ pub struct FetchView {
 /// Why a queued task is not running now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WaitView {
-    /// `devices_busy`, `no_usable_device`, `detecting`, `device_memory`, `whole_device`, `foreign_use`, `too_large`,
+    /// `devices_busy`, `no_usable_device`, `detecting`, `planning`, `device_memory`, `whole_device`, `foreign_use`, `too_large`,
     /// `too_many_devices`, `trial_failed`, `behind`, `reserved`, `dependency`, `preempted`, `moving`, `queue_paused`,
     /// `quiet_hours`, `not_before`, `retry`, `quota`, `not_paying`, `reclaimed` or `disk_full`.
     pub code: String,

@@ -29,6 +29,8 @@ pub enum WaitCause {
     NoUsableDevice { zh: String, en: String },
     /// Detection has not answered yet.
     Detecting,
+    /// Something may be free; the planner says so within a moment.
+    Planning,
     /// No GPU has so much memory left now; told of the one that comes nearest.
     DeviceMemory {
         /// Bytes.
@@ -136,6 +138,7 @@ impl WaitReason {
             WaitCause::DevicesBusy { .. } => "devices_busy",
             WaitCause::NoUsableDevice { .. } => "no_usable_device",
             WaitCause::Detecting => "detecting",
+            WaitCause::Planning => "planning",
             WaitCause::DeviceMemory { .. } => "device_memory",
             WaitCause::WholeDevice { .. } => "whole_device",
             WaitCause::ForeignUse { .. } => "foreign_use",
@@ -190,6 +193,8 @@ impl WaitReason {
             }
             (WaitCause::Detecting, Language::Zh) => format!("排在第 {position} 位，正在检测 GPU"),
             (WaitCause::Detecting, Language::En) => format!("position {position}; GPUs are being detected"),
+            (WaitCause::Planning, Language::Zh) => format!("排在第 {position} 位，马上安排"),
+            (WaitCause::Planning, Language::En) => format!("position {position}; about to be planned"),
             (WaitCause::DeviceMemory { needed, device, free, holders }, _) => {
                 let (needed, missing, free) = (gib(*needed), gib(needed.saturating_sub(*free)), gib(*free));
                 let held = held(holders, language);

@@ -315,10 +315,13 @@ impl Machine {
 
     /// What newcomers to the queue wait for until the plan says it exactly.
     fn present_cause(&self) -> WaitCause {
-        let running = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
+        let Some(inventory) = &self.inventory else { return WaitCause::Detecting };
         match self.running.keys().next() {
-            Some(oldest) => WaitCause::DevicesBusy { running: *oldest, busy: running },
-            None => WaitCause::Detecting,
+            Some(oldest) if self.running.len() >= inventory.devices.len() => {
+                let busy = u32::try_from(inventory.devices.len()).unwrap_or(u32::MAX);
+                WaitCause::DevicesBusy { running: *oldest, busy }
+            }
+            _ => WaitCause::Planning,
         }
     }
 

@@ -186,6 +186,7 @@ pub fn wait(reason: &WaitReason, forecast: Option<&Forecast>) -> WaitView {
         WaitCause::DiskFull { free, limit } => WaitView { used: Some(*free), limit: Some(*limit), ..view },
         WaitCause::NoUsableDevice { .. }
         | WaitCause::Detecting
+        | WaitCause::Planning
         | WaitCause::Moving
         | WaitCause::TooManyDevices { .. } => view,
     }

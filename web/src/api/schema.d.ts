@@ -2377,7 +2377,7 @@ export interface components {
             /** @description Who paused the queue, or which service took its memory back. */
             by?: string | null;
             /**
-             * @description `devices_busy`, `no_usable_device`, `detecting`, `device_memory`, `whole_device`, `foreign_use`, `too_large`,
+             * @description `devices_busy`, `no_usable_device`, `detecting`, `planning`, `device_memory`, `whole_device`, `foreign_use`, `too_large`,
              *     `too_many_devices`, `trial_failed`, `behind`, `reserved`, `dependency`, `preempted`, `moving`, `queue_paused`,
              *     `quiet_hours`, `not_before`, `retry`, `quota`, `not_paying`, `reclaimed` or `disk_full`.
              */

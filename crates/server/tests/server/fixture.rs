@@ -170,6 +170,14 @@ impl Studio {
         })
     }
 
+    /// Why it waits, once the planner has said it.
+    pub fn wait_reason(&self, id: &str) -> Value {
+        until(&format!("the planner has said why {id} waits"), || {
+            let wait = self.get(&format!("/api/v1/tasks/{id}")).json()["wait"].clone();
+            (wait.is_object() && wait["code"] != "planning" && wait["code"] != "detecting").then_some(wait)
+        })
+    }
+
     /// A model whose training goes on as long as the file `hold` is in its folder.
     pub fn model(&self, hold: bool) -> PathBuf {
         let folder = self.home.models().join(if hold { "held" } else { "tiny" });

@@ -35,13 +35,9 @@ pub fn the_plan_and_why_it_is_so() {
 
     let view = studio.get(&format!("/api/v1/tasks/{dependent}")).json();
     assert_eq!((&view["priority"], &view["after"]), (&json!("low"), &json!([format!("{running},any")])));
-    let plan = until("all three wait", || {
-        let plan = studio.get("/api/v1/queue");
-        (plan.json()["total"] == 3).then_some(plan)
-    });
-    let order: Vec<Value> =
-        plan.json()["waiting"].as_array().unwrap().iter().map(|task| task["task_id"].clone()).collect();
-    assert_eq!(order, [json!(urgent), json!(waiting), json!(dependent)]);
+    ordered(&studio, &[&urgent, &waiting, &dependent]);
+    until("planned", || (studio.wait_reason(&dependent)["code"] == "dependency").then_some(()));
+    let plan = studio.get("/api/v1/queue");
     let wait = plan.json()["waiting"][1]["wait"].clone();
     assert_eq!(wait["starts_at"], json!(null), "nobody knows how long the first one runs");
     assert_eq!(studio.get(&format!("/api/v1/tasks/{waiting}")).json()["wait"], wait, "told alike everywhere");
@@ -129,7 +125,7 @@ pub fn the_queue_is_paused_drained_and_resumed() {
     assert_eq!((&control["mode"], &control["by"]), (&json!("paused"), &json!("guest")));
     until("it is told", || (events.expect("queue").json()["mode"] == "paused").then_some(()));
     let task = submit(&studio, command("waits", &["/bin/true"], json!({})));
-    let wait = studio.get(&format!("/api/v1/tasks/{task}")).json()["wait"].clone();
+    let wait = studio.wait_reason(&task);
     assert_eq!((&wait["code"], &wait["by"]), (&json!("queue_paused"), &json!("guest")));
     let queue = studio.get("/api/v1/queue").json();
     assert_eq!((&queue["mode"], &queue["by"], &queue["total"]), (&json!("paused"), &json!("guest"), &json!(1)));
@@ -157,7 +153,7 @@ pub fn nothing_starts_on_a_device_in_maintenance() {
         (&json!("SIM-0"), &json!("GPU 0"), &json!("guest"))
     );
     let task = submit(&studio, command("waits", &["/bin/true"], json!({})));
-    let wait = studio.get(&format!("/api/v1/tasks/{task}")).json()["wait"].clone();
+    let wait = studio.wait_reason(&task);
     assert_eq!(wait["code"], "no_usable_device", "{wait}");
     assert!(wait["en"].as_str().unwrap().contains("maintenance"), "{wait}");
     assert_eq!(maintain("1", true).json()["code"], "device-unknown");
@@ -169,8 +165,9 @@ pub fn terms_are_kept_and_shown() {
     let studio = Studio::start();
     let terms = json!({"start_after": "2999-01-01T00:00:00Z", "deadline": "2999-01-02T08:00:00+08:00", "retries": 2});
     let task = submit(&studio, command("later", &["/bin/true"], terms));
+    let wait = studio.wait_reason(&task);
     let task = studio.get(&format!("/api/v1/tasks/{task}")).json();
-    assert_eq!((&task["wait"]["code"], &task["wait"]["at"]), (&json!("not_before"), &json!("2999-01-01T00:00:00Z")));
+    assert_eq!((&wait["code"], &wait["at"]), (&json!("not_before"), &json!("2999-01-01T00:00:00Z")));
     assert_eq!(
         (&task["start_after"], &task["deadline"]),
         (&json!("2999-01-01T00:00:00Z"), &json!("2999-01-02T00:00:00Z"))

@@ -16,13 +16,14 @@ pub fn a_task_from_submission_to_removal() {
     });
     let answer = studio.post("/api/v1/tasks", &body);
     assert_eq!(answer.status, 201, "{}", answer.text());
-    let task = answer.json();
-    let id = task["task_id"].as_str().unwrap();
+    let accepted = answer.json();
+    let id = accepted["task_id"].as_str().unwrap();
+    let task = studio.wait_for(id, "training");
     let device = studio.get("/api/v1/devices").json()["devices"][0].clone();
     let grant = &task["attempt"]["grants"][0];
     assert_eq!((&grant["device"], &task["attempt"]["devices"]), (&device["id"], &json!([device["id"]])));
     assert_eq!(device["grants"], json!([{"task_id": id, "bytes": grant["bytes"]}]), "whoever holds it is told");
-    assert_eq!((&device["task_id"], &task["alternatives"]), (&json!(id), &json!([])));
+    assert_eq!((&device["task_id"], &accepted["alternatives"]), (&json!(id), &json!([])));
     assert_eq!((&task["name"], &task["owner"]), (&json!("My first"), &json!("guest")));
     assert_eq!((&task["time_limit_seconds"], &task["trainer"]), (&json!(600), &json!("builtin")));
     let config = &task["config"];
