@@ -63,7 +63,7 @@ impl World {
     }
 
     pub fn describe(&self) -> String {
-        let disk = if self.disk.is_some() { "on a disk of 512 MiB" } else { "without a disk to fill (no tmpfs)" };
+        let disk = if self.disk.is_some() { "on a disk of 2 GiB" } else { "without a disk to fill (no tmpfs)" };
         let clock = if self.clock.is_some() { "with a clock to move" } else { "with the machine's clock" };
         format!("3 fake GPUs, {disk}, {clock}")
     }
@@ -135,7 +135,7 @@ impl Disk {
     fn mount() -> Option<Disk> {
         let at = tempfile::tempdir().ok()?;
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=512m", "tmpfs"]).arg(at.path());
+        mount.args(["-t", "tmpfs", "-o", "size=2g", "tmpfs"]).arg(at.path());
         mount.output().is_ok_and(|output| output.status.success()).then_some(Disk { at })
     }
 
