@@ -11,7 +11,7 @@ use recipes::{advice, models::HubCache};
 use store::{Accounts, Audit};
 use tokio::sync::{Semaphore, broadcast::error::RecvError, watch};
 
-use crate::{Options, attempts::Attempts, audit::AuditLog, datasets::Datasets, error::Result, studio_api};
+use crate::{Options, attempts::Attempts, audit::AuditLog, datasets::Datasets, error::Result, live::Live, studio_api};
 
 /// What every handler can reach.
 pub struct App {
@@ -38,6 +38,7 @@ pub struct App {
     pub fetching_docs: tokio::sync::Mutex<()>,
     /// Held while the doctor looks.
     pub doctor: tokio::sync::Mutex<()>,
+    pub live: Live,
     pub task_list: studio_api::task_list::TaskList,
     gpu_info: Mutex<Option<GpuInfo>>,
 }
@@ -60,6 +61,7 @@ impl App {
         closing: watch::Receiver<bool>,
     ) -> App {
         let accounts = Arc::new(accounts);
+        let live = Live::start(engine.clone(), closing.clone());
         let datasets = Arc::new(Datasets::new(engine.home().uploads(), accounts.clone(), options.upload_limit));
         App {
             engine,
@@ -78,6 +80,7 @@ impl App {
             downloading: Arc::new(Semaphore::new(DOWNLOADING)),
             fetching_docs: tokio::sync::Mutex::new(()),
             doctor: tokio::sync::Mutex::new(()),
+            live,
             task_list: Default::default(),
             gpu_info: Mutex::new(None),
         }

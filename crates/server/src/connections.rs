@@ -16,6 +16,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
@@ -28,6 +29,10 @@ use crate::{
 const CONNECTIONS: usize = 4096;
 /// For the head of a request, and for a TLS handshake. A connection that is kept open asks nothing for as long at most.
 const HEAD: Duration = Duration::from_secs(60);
+/// A client that takes nothing of an answer for so long is cut off, however slow it may otherwise be.
+const STALLED: Duration = Duration::from_secs(300);
+/// Bytes kept of a request's head, and of what a client has not taken yet.
+const BUFFER: usize = 64 << 10;
 /// After an error that says that there are no more files to open, or the like.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -150,11 +155,14 @@ async fn exchange(
         let router = router.clone();
         async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
     });
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(STALLED));
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD)
-            .serve_connection(TokioIo::new(stream), service)
+            .max_buf_size(BUFFER)
+            .serve_connection(TokioIo::new(Box::pin(stream)), service)
     );
     // A client that goes away is no error of ours.
     tokio::select! {

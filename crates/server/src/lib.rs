@@ -21,6 +21,7 @@ mod error;
 mod extract;
 mod files;
 mod guard;
+mod live;
 mod needs;
 mod page;
 mod passwords;

@@ -485,7 +485,8 @@ export interface paths {
         /**
          * Everything that happens, live
          * @description Server-sent events `task`, `removed`, `progress`, `queue`, `devices` and `resync`. After a break the stream goes on
-         *     where Last-Event-ID says: each task that moved meanwhile is sent once as it stands now.
+         *     where Last-Event-ID says: each task that moved meanwhile is sent once as it stands now. `resync`: too much happened to
+         *     be told one by one, so fetch again what you show.
          */
         get: operations["follow_events"];
         put?: never;
@@ -2379,7 +2380,8 @@ export interface components {
             /**
              * @description `devices_busy`, `no_usable_device`, `detecting`, `planning`, `device_memory`, `whole_device`, `foreign_use`, `too_large`,
              *     `too_many_devices`, `trial_failed`, `behind`, `reserved`, `dependency`, `preempted`, `moving`, `queue_paused`,
-             *     `quiet_hours`, `not_before`, `retry`, `quota`, `not_paying`, `reclaimed` or `disk_full`.
+             *     `quiet_hours`, `not_before`, `retry`, `quota`, `not_paying`, `reclaimed`, `disk_full` or
+             *     `host_memory`.
              */
             code: string;
             /** @description The device that comes nearest, as people call it. */
@@ -2395,7 +2397,7 @@ export interface components {
             holders: components["schemas"]["HolderView"][];
             /**
              * Format: int64
-             * @description What its owner may use; or the bytes that have to be free on the disk.
+             * @description What its owner may use; or the bytes that have to be free there.
              */
             limit?: number | null;
             /**
@@ -2416,7 +2418,7 @@ export interface components {
             starts_at?: string | null;
             /**
              * Format: int64
-             * @description What its owner uses of `limit`, in the unit of `quota`; or the bytes that are free on the disk.
+             * @description What its owner uses of `limit`, in the unit of `quota`; or the bytes that are free on the disk or in memory.
              */
             used?: number | null;
             zh: string;

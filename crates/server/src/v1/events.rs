@@ -1,13 +1,12 @@
 use std::collections::HashMap;
 
-use api_types::{ErrorBody, ProgressEvent, RemovedEvent};
+use api_types::{ErrorBody, RemovedEvent};
 use axum::{
     extract::State,
     http::{HeaderMap, HeaderName},
     response::Response,
 };
 use domain::TaskId;
-use engine::Event;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -18,6 +17,7 @@ use crate::{
     devices,
     error::{ApiError, Result, blocking},
     extract::Params,
+    live::Batch,
     sse::{self, Gone, Sent, Sink},
     view,
 };
@@ -37,7 +37,8 @@ pub struct EventParams {
 /// Everything that happens, live
 ///
 /// Server-sent events `task`, `removed`, `progress`, `queue`, `devices` and `resync`. After a break the stream goes on
-/// where Last-Event-ID says: each task that moved meanwhile is sent once as it stands now.
+/// where Last-Event-ID says: each task that moved meanwhile is sent once as it stands now. `resync`: too much happened to
+/// be told one by one, so fetch again what you show.
 #[utoipa::path(get, path = "/api/v1/events", operation_id = "follow_events", tag = "events",
     params(EventParams, ("Last-Event-ID" = Option<u64>, Header, description = "Sent by browsers when they reconnect")),
     responses(
@@ -60,7 +61,7 @@ pub async fn events(
     };
     let after = header.or(params.last_event_id);
     // Before the journal is read, so that nothing falls between the two.
-    let live = app.engine.subscribe();
+    let live = app.live.subscribe();
     let missed = missed(&app, after).await?;
     let stream = Stream { app: app.clone(), live, sent: missed.last };
     Ok(sse::respond(&app, |sink| stream.write(missed, sink)))
@@ -105,7 +106,7 @@ async fn missed(app: &Shared, after: Option<u64>) -> Result<Missed> {
 
 struct Stream {
     app: Shared,
-    live: Receiver<Event>,
+    live: Receiver<Batch>,
     /// Journal rows up to this number are known to the client.
     sent: u64,
 }
@@ -127,8 +128,9 @@ impl Stream {
         sink.send("devices", None, &devices::view(engine_view.devices().as_deref())).await?;
         loop {
             match self.live.recv().await {
-                Ok(event) => self.forward(event, &sink).await?,
-                Err(RecvError::Lagged(_)) => self.resync(&sink).await?,
+                Ok(Batch::Events(events)) => sink.send_bytes(events.after(&mut self.sent)).await?,
+                // It came too fast, or this client reads too slowly.
+                Ok(Batch::Flood) | Err(RecvError::Lagged(_)) => self.resync(&sink).await?,
                 Err(RecvError::Closed) => return Ok(()),
             }
         }
@@ -145,31 +147,7 @@ impl Stream {
         }
     }
 
-    async fn forward(&mut self, event: Event, sink: &Sink) -> Sent {
-        match event {
-            Event::Task { seq, snapshot } if self.is_new(seq) => {
-                sink.send("task", Some(seq), &view::task(&snapshot, &self.app.engine)).await
-            }
-            Event::Removed { seq, task } if self.is_new(seq) => {
-                sink.send("removed", Some(seq), &RemovedEvent { task_id: task.to_string() }).await
-            }
-            Event::Task { .. } | Event::Removed { .. } => Ok(()),
-            Event::Progress { task, progress } => {
-                let event = ProgressEvent { task_id: task.to_string(), progress: view::progress(&progress) };
-                sink.send("progress", None, &event).await
-            }
-            Event::Queue(waits) => sink.send("queue", None, &view::queue(&waits, &self.app.engine)).await,
-            Event::Devices(status) => sink.send("devices", None, &devices::view(Some(&status))).await,
-        }
-    }
-
-    fn is_new(&mut self, seq: u64) -> bool {
-        let new = seq > self.sent;
-        self.sent = self.sent.max(seq);
-        new
-    }
-
-    /// This client reads too slowly and events were dropped.
+    /// From here on the client fetches what it shows.
     async fn resync(&mut self, sink: &Sink) -> Sent {
         let app = self.app.clone();
         let last = blocking(move || Ok(app.engine.reader().last_seq()?)).await.map_err(|_| Gone)?;

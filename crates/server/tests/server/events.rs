@@ -130,6 +130,45 @@ pub fn too_much_missed_is_a_resync() {
     assert_eq!(first.name, "removed");
 }
 
+/// More is sent than the sockets between hold, and than is kept for one who is behind.
+pub fn who_does_not_read_misses_events_and_holds_nobody_up() {
+    let studio = Studio::start();
+    let mut idle = Events::open(&studio, EVENTS, &[]).narrow();
+    idle.expect("devices");
+    let mut reader = Events::open(&studio, EVENTS, &[]);
+    reader.expect("devices");
+    let large = "x".repeat(60_000);
+    let body = json!({"command": {"argv": ["/bin/echo", large], "cwd": "/"}, "hold": true});
+    let told = |reader: &mut Events, id: &str, status: &str| {
+        let event = move_of(reader);
+        let task = event.json();
+        assert_eq!((&task["task_id"], &task["status"]), (&json!(id), &json!(status)));
+        event.data.len()
+    };
+    let mut sent = 0;
+    for _ in 0..200 {
+        let id = studio.post("/api/v1/tasks", &body).json()["task_id"].as_str().unwrap().to_owned();
+        sent += told(&mut reader, &id, "pending");
+        act(&studio, &id, "cancel");
+        sent += told(&mut reader, &id, "cancelled");
+    }
+    assert!(sent > 20_000_000, "{sent}");
+
+    let mut received = 0;
+    let resync = loop {
+        let event = idle.next().expect("the stream goes on");
+        received += event.data.len();
+        if event.name == "resync" {
+            break event;
+        }
+    };
+    assert!(received < sent / 2, "{received} of {sent} bytes were kept for it");
+    assert_eq!(resync.id, Some(studio.engine.reader().last_seq().unwrap().to_string()));
+    let new = held(&studio);
+    let event = std::iter::repeat_with(|| move_of(&mut idle)).find(|event| event.json()["task_id"] == new.as_str());
+    assert_eq!(event.unwrap().json()["status"], "pending", "and then live again");
+}
+
 pub fn streams_end_with_the_server() {
     let studio = Studio::start();
     let id = held(&studio);

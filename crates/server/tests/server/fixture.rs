@@ -325,6 +325,12 @@ impl Events {
         Events { stream, unread: Vec::new(), last_id: None }
     }
 
+    /// Lets the kernel keep little of what is not read.
+    pub fn narrow(self) -> Events {
+        rustix::net::sockopt::set_socket_recv_buffer_size(self.stream.get_ref(), 64 << 10).unwrap();
+        self
+    }
+
     /// The next event that has data; `None` at the end of the stream.
     pub fn next(&mut self) -> Option<ServerEvent> {
         loop {

@@ -1,0 +1,194 @@
+//! Live events, rendered once for all who listen, and handed to them without keeping anybody else waiting.
+
+use std::{
+    collections::HashSet,
+    mem,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use api_types::{ProgressEvent, RemovedEvent};
+use axum::body::Bytes;
+use domain::TaskId;
+use engine::{Event, Handle};
+use tokio::sync::{
+    broadcast::{
+        Receiver, Sender,
+        error::{RecvError, TryRecvError},
+    },
+    watch,
+};
+
+use crate::{app::App, devices, sse, view};
+
+/// Listeners that are served at once; the next ones after a pause in which others get their turn.
+const LANE: usize = 64;
+/// Waking a listener and writing to its socket takes about a quarter of this; the rest is left to other work.
+const PER_LISTENER: Duration = Duration::from_micros(50);
+/// Bytes. More than this at a time, and a client does better to fetch the lists again.
+const LONGEST_BATCH: usize = 128 << 10;
+/// Events taken at once.
+const MOST: usize = 1024;
+/// Batches kept for a listener that is behind.
+const BACKLOG: usize = 16;
+
+/// Whoever listens to everything that happens.
+pub struct Live(Arc<Mutex<Vec<Sender<Batch>>>>);
+
+/// What happened since the batch before.
+#[derive(Debug, Clone)]
+pub enum Batch {
+    Events(Arc<Events>),
+    /// It was too much to be told one by one.
+    Flood,
+}
+
+/// Server-sent events, as they go over the wire.
+#[derive(Debug, Default)]
+pub struct Events {
+    bytes: Bytes,
+    /// Where each event ends in `bytes`, and the number of its journal row.
+    ends: Vec<(usize, Option<u64>)>,
+}
+
+impl Live {
+    /// Needs a runtime; ends with `closing`.
+    pub fn start(engine: Handle, closing: watch::Receiver<bool>) -> Live {
+        let lanes: Arc<Mutex<Vec<Sender<Batch>>>> = Arc::default();
+        let live = Live(lanes.clone());
+        let events = engine.subscribe();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = broadcast(engine, events, &lanes) => {}
+                () = App::closed(closing) => {}
+            }
+            lanes.lock().expect("nobody panics with it").clear();
+        });
+        live
+    }
+
+    /// Everything that becomes known from now on.
+    pub fn subscribe(&self) -> Receiver<Batch> {
+        let mut lanes = self.0.lock().expect("nobody panics with it");
+        if let Some(lane) = lanes.iter().find(|lane| lane.receiver_count() < LANE) {
+            return lane.subscribe();
+        }
+        let (lane, receiver) = tokio::sync::broadcast::channel(BACKLOG);
+        lanes.push(lane);
+        receiver
+    }
+}
+
+async fn broadcast(engine: Handle, mut events: Receiver<Event>, lanes: &Mutex<Vec<Sender<Batch>>>) {
+    loop {
+        let Some(happened) = next(&mut events).await else { return };
+        let lanes: Vec<Sender<Batch>> = {
+            let mut lanes = lanes.lock().expect("nobody panics with it");
+            lanes.retain(|lane| lane.receiver_count() > 0);
+            lanes.clone()
+        };
+        if lanes.is_empty() {
+            continue;
+        }
+        let batch = match happened {
+            Some(happened) => {
+                Events::render(&happened, &engine).map_or(Batch::Flood, |events| Batch::Events(Arc::new(events)))
+            }
+            None => Batch::Flood,
+        };
+        for lane in lanes {
+            let listeners = lane.send(batch.clone()).unwrap_or(0);
+            let pause = PER_LISTENER * u32::try_from(listeners).unwrap_or(u32::MAX);
+            // Timers are no finer.
+            if pause >= Duration::from_millis(1) {
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+}
+
+/// Waits for an event and takes those behind it; `Some(None)` if some were dropped, `None` after the last.
+async fn next(events: &mut Receiver<Event>) -> Option<Option<Vec<Event>>> {
+    let mut lost = false;
+    let mut happened = Vec::new();
+    match events.recv().await {
+        Ok(event) => happened.push(event),
+        Err(RecvError::Lagged(_)) => lost = true,
+        Err(RecvError::Closed) => return None,
+    }
+    while happened.len() < MOST {
+        match events.try_recv() {
+            Ok(event) => happened.push(event),
+            Err(TryRecvError::Lagged(_)) => lost = true,
+            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+        }
+    }
+    Some((!lost).then_some(happened))
+}
+
+impl Events {
+    /// `None` if that is more than a client should be sent.
+    fn render(happened: &[Event], engine: &Handle) -> Option<Events> {
+        let mut bytes = Vec::new();
+        let mut ends = Vec::new();
+        for event in latest(happened) {
+            let seq = match event {
+                Event::Task { seq, snapshot } => {
+                    sse::write_event(&mut bytes, "task", Some(*seq), &view::task(snapshot, engine));
+                    Some(*seq)
+                }
+                Event::Removed { seq, task } => {
+                    sse::write_event(&mut bytes, "removed", Some(*seq), &RemovedEvent { task_id: task.to_string() });
+                    Some(*seq)
+                }
+                Event::Progress { task, progress } => {
+                    let event = ProgressEvent { task_id: task.to_string(), progress: view::progress(progress) };
+                    sse::write_event(&mut bytes, "progress", None, &event);
+                    None
+                }
+                Event::Queue(waits) => {
+                    sse::write_event(&mut bytes, "queue", None, &view::queue(waits, engine));
+                    None
+                }
+                Event::Devices(status) => {
+                    sse::write_event(&mut bytes, "devices", None, &devices::view(Some(status)));
+                    None
+                }
+            };
+            if bytes.len() > LONGEST_BATCH {
+                return None;
+            }
+            ends.push((bytes.len(), seq));
+        }
+        Some(Events { bytes: bytes.into(), ends })
+    }
+
+    /// What is new to a listener who knows the journal up to row `known`, which is moved on.
+    pub fn after(&self, known: &mut u64) -> Bytes {
+        let before = mem::replace(known, self.ends.iter().filter_map(|(_, seq)| *seq).fold(*known, u64::max));
+        let is_new = |seq: &Option<u64>| seq.is_none_or(|seq| seq > before);
+        if self.ends.iter().all(|(_, seq)| is_new(seq)) {
+            return self.bytes.clone();
+        }
+        let starts = [0].into_iter().chain(self.ends.iter().map(|(end, _)| *end));
+        let new = starts.zip(&self.ends).filter(|(_, (_, seq))| is_new(seq));
+        new.flat_map(|(start, (end, _))| &self.bytes[start..*end]).copied().collect()
+    }
+}
+
+/// Without what a later event of the same batch replaces. Moves of tasks are told one by one.
+fn latest(happened: &[Event]) -> Vec<&Event> {
+    let (mut queue, mut devices, mut progress) = (false, false, HashSet::<TaskId>::new());
+    let mut latest: Vec<&Event> = happened
+        .iter()
+        .rev()
+        .filter(|event| match event {
+            Event::Task { .. } | Event::Removed { .. } => true,
+            Event::Progress { task, .. } => progress.insert(*task),
+            Event::Queue(_) => !mem::replace(&mut queue, true),
+            Event::Devices(_) => !mem::replace(&mut devices, true),
+        })
+        .collect();
+    latest.reverse();
+    latest
+}
