@@ -57,7 +57,7 @@ describe('a reason for waiting', () => {
       unmount();
       return found;
     };
-    expect(['disk_full', 'too_large'].map(tone)).toEqual(['act', 'act']);
+    expect(['disk_full', 'host_memory', 'too_large'].map(tone)).toEqual(Array(3).fill('act'));
     expect(['queue_paused', 'quiet_hours', 'not_before', 'quota'].map(tone)).toEqual(Array(4).fill('switched'));
     expect(['retry', 'not_paying', 'reclaimed', 'of_next_year'].map(tone)).toEqual(Array(4).fill('normal'));
   });

@@ -163,7 +163,8 @@ pub struct FetchView {
 pub struct WaitView {
     /// `devices_busy`, `no_usable_device`, `detecting`, `planning`, `device_memory`, `whole_device`, `foreign_use`, `too_large`,
     /// `too_many_devices`, `trial_failed`, `behind`, `reserved`, `dependency`, `preempted`, `moving`, `queue_paused`,
-    /// `quiet_hours`, `not_before`, `retry`, `quota`, `not_paying`, `reclaimed` or `disk_full`.
+    /// `quiet_hours`, `not_before`, `retry`, `quota`, `not_paying`, `reclaimed`, `disk_full` or
+    /// `host_memory`.
     pub code: String,
     /// 1 for the task that starts next.
     pub position: u32,
@@ -181,9 +182,9 @@ pub struct WaitView {
     pub at: Option<String>,
     /// Who paused the queue, or which service took its memory back.
     pub by: Option<String>,
-    /// What its owner uses of `limit`, in the unit of `quota`; or the bytes that are free on the disk.
+    /// What its owner uses of `limit`, in the unit of `quota`; or the bytes that are free on the disk or in memory.
     pub used: Option<u64>,
-    /// What its owner may use; or the bytes that have to be free on the disk.
+    /// What its owner may use; or the bytes that have to be free there.
     pub limit: Option<u64>,
     /// Which allowance is used up: `running` (tasks), `gpus` or `gpu_time` (seconds in 24 hours).
     pub quota: Option<String>,

@@ -63,9 +63,13 @@ impl Studio {
     /// Starts on a home that has been filled beforehand.
     pub fn start_in(folder: tempfile::TempDir, options: Options) -> Studio {
         let home = Home::new(folder.path());
-        // What room the disk of the tests has is not what they are about.
-        let spare = if options.config.contains("[disk]") { "" } else { "\n[disk]\nmin_free = \"0\"\n" };
-        fs::write(home.config(), format!("{}{spare}", options.config)).expect("the home can be written");
+        // What room the machine of the tests has is not what they are about.
+        let spare = |table: &str| match options.config.contains(table) {
+            true => String::new(),
+            false => format!("\n{table}\nmin_free = \"0\"\n"),
+        };
+        let config = format!("{}{}{}", options.config, spare("[disk]"), spare("[memory]"));
+        fs::write(home.config(), config).expect("the home can be written");
         let any_port = options.port == 0;
         let mut studio = Studio { options, any_port, home, folder: Some(folder), child: None };
         studio.launch();

@@ -10,6 +10,7 @@ mod home;
 mod id;
 mod reason;
 mod recipe;
+mod sentence;
 mod task;
 
 pub use allowance::Allowance;
@@ -21,8 +22,9 @@ pub use device::{
 pub use estimate::{Adjustment, Basis, Breakdown, Estimate, Measurement};
 pub use home::Home;
 pub use id::{InvalidTaskId, TaskId};
-pub use reason::{Failure, Language, MemoryHolder, QuotaKind, WaitCause, WaitReason, duration, gib};
+pub use reason::{Failure, MemoryHolder, QuotaKind, WaitCause, WaitReason};
 pub use recipe::{Command, FineTune, Loss, Method, Objective, Parallelism, Recipe, Schedule, TrainerKind};
+pub use sentence::{Language, duration, gib};
 pub use task::{
     Attempt, Condition, Demand, Dependency, DeviceGrant, Grant, Group, Priority, Progress, StateKind, Task, TaskState,
     Terms, Warning,

@@ -16,10 +16,10 @@ const SLACK: u64 = 10;
 /// How quickly the disk fills is told from looks at least so far apart.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
-/// Bytes of one file system.
+/// Bytes of a file system, or of a machine's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// For those who are not root.
+    /// On a file system, for those who are not root.
     pub free: u64,
     pub total: u64,
 }

@@ -12,6 +12,7 @@ pub mod disk;
 mod event;
 mod execute;
 mod handle;
+pub mod host_memory;
 mod hours;
 mod lines;
 mod machine;

@@ -17,6 +17,7 @@ use crate::{
     detection::Detection,
     disk,
     execute::Executor,
+    host_memory,
     message::{Message, Outbox},
     pace::PaceMeter,
     refusals::Refusals,
@@ -68,6 +69,7 @@ pub struct Machine {
     home: PathBuf,
     disk: disk::Guard,
     disk_verdict: disk::Verdict,
+    memory: host_memory::Guard,
     /// Attempts of which a process may live: each holds its grant, also while it is being stopped.
     running: BTreeMap<TaskId, RunningTask>,
     next_number: u64,
@@ -112,6 +114,11 @@ pub enum Pause {
         free: u64,
         limit: u64,
     },
+    /// Bytes of the machine's memory.
+    HostMemory {
+        free: u64,
+        limit: u64,
+    },
 }
 
 impl RunningTask {
@@ -153,6 +160,10 @@ impl Machine {
             home: options.home.root().to_owned(),
             disk: disk::Guard::default(),
             disk_verdict: disk::Verdict::Enough,
+            memory: host_memory::Guard::new(
+                options.settings.meminfo.clone().map_or_else(host_memory::Source::machine, host_memory::Source::file),
+                options.settings.min_free_memory,
+            ),
             running: BTreeMap::new(),
             deferred: Vec::new(),
             retry_at: None,

@@ -27,6 +27,11 @@ pub struct Settings {
     pub log_cap: u64,
     /// Bytes of the disk to be left free: below it nothing new starts, and what runs pauses before the disk is full.
     pub min_free: u64,
+    /// Bytes of the machine's memory to be left free: below it nothing new starts, and below a quarter of it the youngest
+    /// training pauses. `None`: 2 GiB, or a twentieth of the memory where that is less.
+    pub min_free_memory: Option<u64>,
+    /// In the form of `/proc/meminfo`, to be read instead of the machine's own figures.
+    pub meminfo: Option<PathBuf>,
     pub policy: scheduler::Policy,
     /// When tasks may start.
     pub start_hours: StartHours,
@@ -43,6 +48,8 @@ impl Default for Settings {
             retry_after: Duration::from_secs(10),
             log_cap: 256 << 20,
             min_free: 5 << 30,
+            min_free_memory: None,
+            meminfo: None,
             policy: scheduler::Policy::default(),
             start_hours: StartHours::default(),
             packing_trial: Duration::from_secs(120),

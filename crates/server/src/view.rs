@@ -183,7 +183,9 @@ pub fn wait(reason: &WaitReason, forecast: Option<&Forecast>) -> WaitView {
         WaitCause::Reclaimed { device, service } => {
             WaitView { device: Some(device.clone()), by: Some(service.clone()), ..view }
         }
-        WaitCause::DiskFull { free, limit } => WaitView { used: Some(*free), limit: Some(*limit), ..view },
+        WaitCause::DiskFull { free, limit } | WaitCause::HostMemory { free, limit } => {
+            WaitView { used: Some(*free), limit: Some(*limit), ..view }
+        }
         WaitCause::NoUsableDevice { .. }
         | WaitCause::Detecting
         | WaitCause::Planning

@@ -26,6 +26,7 @@ pub struct Config {
     pub tasks: Tasks,
     pub gpus: Gpus,
     pub disk: Disk,
+    pub memory: Memory,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -34,6 +35,15 @@ pub struct Disk {
     /// Of the disk with the home: below it nothing new starts, and trainings pause before it is full. `0`: no limit.
     #[serde(deserialize_with = "bytes")]
     pub min_free: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    /// Of the machine: below it nothing new starts, and below a quarter of it the youngest training pauses. `0`: no limit;
+    /// not given: 2 GiB, or a twentieth of the memory where that is less.
+    #[serde(deserialize_with = "some_bytes")]
+    pub min_free: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -341,6 +351,10 @@ fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<u64,
     if word.trim() == "0" { Ok(0) } else { parse_bytes(&word).map_err(de::Error::custom) }
 }
 
+fn some_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<u64>, D::Error> {
+    bytes(deserializer).map(Some)
+}
+
 fn start_hours<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<StartHours, D::Error> {
     let lines = Vec::<String>::deserialize(deserializer)?;
     StartHours::parse(lines.iter().map(String::as_str)).map_err(de::Error::custom)
@@ -357,7 +371,7 @@ mod tests {
              allowed_origins = [\"http://a\"]\nhosts = [\"box:1\"]\nupload_limit_gb = 0.5\n\
              [queue]\ntime_limit = \"1h30m\"\nwarn_above = 9\npolicy = \"easy\"\npreempt_after = \"1m\"\nstart_hours = [\"sat-sun\"]\n[tasks]\ngrace = \"5s\"\nretry_after = \"3s\"\nlog_cap_mb = 1\n\
              [gpus]\ntasks_per_gpu = 1\nforeign_use = \"exclusive\"\npacking_trial = \"9s\"\nsweep_deadline = \"4s\"\n\
-             [disk]\nmin_free = \"2GiB\"\n\
+             [disk]\nmin_free = \"2GiB\"\n[memory]\nmin_free = \"512MiB\"\n\
              [[gpus.services]]\nname = \"chat\"\ncommand_contains = \"serve.py\"\n",
         )
         .unwrap();
@@ -384,6 +398,7 @@ mod tests {
         };
         assert_eq!(config.gpus, gpus);
         assert_eq!(config.disk, Disk { min_free: 2 << 30 });
+        assert_eq!(config.memory, Memory { min_free: Some(512 << 20) });
         assert_eq!(Config::parse("").unwrap(), Config::default());
     }
 

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::root;
 
-const CONFIG: &str = "[tasks]\ngrace = \"1s\"\nretry_after = \"1s\"\nlog_cap_mb = 8\n[disk]\nmin_free = \"32MiB\"\n";
+const CONFIG: &str = "[tasks]\ngrace = \"1s\"\nretry_after = \"1s\"\nlog_cap_mb = 8\n[disk]\nmin_free = \"32MiB\"\n[memory]\nmin_free = \"0\"\n";
 
 pub struct World {
     /// `None` while the studio is down.

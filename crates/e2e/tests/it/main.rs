@@ -5,6 +5,7 @@ mod crash;
 mod demo;
 mod durability;
 mod gpus;
+mod host_memory;
 mod machine;
 mod order;
 mod packing;

@@ -40,6 +40,7 @@ impl Machine {
         self.look_at_paces(began);
         self.warn_of_limits(turn, now);
         self.look_at_disk(turn, now);
+        self.look_at_memory(turn, now);
         let closed = self.closed(now);
         let held = self.holders(now);
         let usage = self.usage.weighted(&self.allowances, now);

@@ -183,6 +183,9 @@ impl Machine {
         }
         let running = self.running.get(&id).expect("it was running");
         let pause = running.paused.expect("it was paused");
+        if let Pause::HostMemory { .. } = pause {
+            self.memory.paused(Instant::now());
+        }
         let (cause, note, why) = self.told(&running.attempt.grant, pause);
         self.requeue(id, cause, note, &why, turn);
         self.detection.refresh();
@@ -211,6 +214,11 @@ impl Machine {
             Pause::DiskFull { free, limit } => {
                 let left = gib(free);
                 (WaitCause::DiskFull { free, limit }, format!("磁盘只剩 {left}"), format!("the disk has {left} left"))
+            }
+            Pause::HostMemory { free, limit } => {
+                let left = gib(free);
+                let cause = WaitCause::HostMemory { free, limit };
+                (cause, format!("主机内存只剩 {left}"), format!("the machine has {left} of memory left"))
             }
         };
         (cause, format!("在检查点暂停：{zh} / paused at a checkpoint: {en}"), format!("paused: {en}"))

@@ -9,7 +9,7 @@ use store::Change;
 
 use crate::{
     disk::{self, Verdict},
-    machine::{Machine, Pause},
+    machine::{Machine, Pause, RunningTask},
     message::Switch,
     turn::{Effect, Turn},
 };
@@ -18,8 +18,8 @@ use crate::{
 pub const LIMIT_NEAR: &str = "time-limit-near";
 /// Of its time, after which it is warned.
 const MOST: f64 = 0.9;
-/// So often the disk is looked at while there is something to do.
-const DISK_EVERY: SignedDuration = SignedDuration::from_secs(2);
+/// So often disk and memory are looked at while there is something to do.
+const LOOK_EVERY: SignedDuration = SignedDuration::from_secs(2);
 
 impl Machine {
     pub fn switch(&mut self, switch: Switch, who: String, turn: &mut Turn) {
@@ -72,6 +72,9 @@ impl Machine {
         if let Verdict::NothingNew { free, limit } | Verdict::PauseRunning { free, limit } = self.disk_verdict {
             return Some(WaitCause::DiskFull { free, limit });
         }
+        if let Verdict::NothingNew { free, limit } | Verdict::PauseRunning { free, limit } = self.memory.verdict() {
+            return Some(WaitCause::HostMemory { free, limit });
+        }
         let until = self.settings.start_hours.closed_until(now)?;
         self.wake(until, now);
         Some(WaitCause::QuietHours { until })
@@ -80,7 +83,7 @@ impl Machine {
     /// Before the disk is full, what can go on later is stopped while there is room for its checkpoint.
     pub fn look_at_disk(&mut self, turn: &mut Turn, now: Timestamp) {
         if !self.running.is_empty() || !self.queue.is_empty() {
-            self.wake(now + DISK_EVERY, now);
+            self.wake(now + LOOK_EVERY, now);
         }
         let (Ok(room), grace) = (disk::read(&self.home), self.settings.grace) else { return };
         let before = self.disk_verdict;
@@ -96,6 +99,34 @@ impl Machine {
                 turn.effects.push(Effect::Stop { task: *id, attempt: running.attempt.number, now: false });
             }
         }
+    }
+
+    /// Before the machine has no memory left and the kernel ends something, the youngest training that can go on later is
+    /// stopped; the next only when that was not enough.
+    pub fn look_at_memory(&mut self, turn: &mut Turn, now: Timestamp) {
+        if !self.running.is_empty() || !self.queue.is_empty() {
+            self.wake(now + LOOK_EVERY, now);
+        }
+        let (before, at) = (self.memory.verdict(), Instant::now());
+        let verdict = self.memory.look(at);
+        if (before == Verdict::Enough) != (verdict == Verdict::Enough) {
+            tracing::warn!("memory of the machine: {verdict:?}");
+        }
+        let Verdict::PauseRunning { free, limit } = verdict else { return };
+        if self.running.values().any(|running| matches!(running.paused, Some(Pause::HostMemory { .. }))) {
+            return;
+        }
+        let can_pause = |running: &&mut RunningTask| {
+            let is_training = running.task.state.kind() == StateKind::Training;
+            is_training && running.paused.is_none() && running.task.recipe.resumes()
+        };
+        let youngest = self.running.values_mut().filter(can_pause);
+        let Some(running) = youngest.max_by_key(|running| (running.attempt.started_at, running.task.id)) else {
+            return;
+        };
+        running.paused = Some(Pause::HostMemory { free, limit });
+        turn.effects.push(Effect::Stop { task: running.task.id, attempt: running.attempt.number, now: false });
+        self.memory.pausing(free, at);
     }
 
     /// Tells those whose time is almost up, once.

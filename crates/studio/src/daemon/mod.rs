@@ -159,6 +159,8 @@ fn settings(config: &Config) -> engine::Settings {
         grace: config.tasks.grace,
         retry_after: config.tasks.retry_after,
         min_free: config.disk.min_free,
+        min_free_memory: config.memory.min_free,
+        meminfo: std::env::var_os("SAGE_MEMINFO").map(Into::into),
         log_cap: config.tasks.log_cap_mb << 20,
         policy: engine::Policy {
             tasks_per_gpu: config.gpus.tasks_per_gpu,

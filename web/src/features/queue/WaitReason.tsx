@@ -28,6 +28,7 @@ const SIGNS: Record<string, Sign> = {
   too_many_devices: { icon: <ExclamationCircleOutlined />, tone: 'act' },
   trial_failed: { icon: <ExclamationCircleOutlined />, tone: 'act' },
   disk_full: { icon: <HddOutlined />, tone: 'act' },
+  host_memory: { icon: <HddOutlined />, tone: 'act' },
   queue_paused: { icon: <PauseCircleOutlined />, tone: 'switched' },
   quiet_hours: { icon: <ScheduleOutlined />, tone: 'switched' },
   not_before: { icon: <ScheduleOutlined />, tone: 'switched' },

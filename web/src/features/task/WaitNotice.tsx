@@ -45,14 +45,15 @@ function WaitFigures({ wait }: { wait: WaitView }) {
   if (wait.at !== null) figures.push([t('wait.at'), formatTime(wait.at, language)]);
   const { used, limit } = wait;
   if (used !== null && limit !== null) {
-    // Of an allowance; else of the disk.
+    // Of an allowance; else of the disk or the memory.
+    const room = wait.code === 'host_memory' ? 'wait.memoryFree' : 'wait.diskFree';
     const amount = (value: number) =>
       wait.quota === null
         ? formatBytes(value)
         : wait.quota === 'gpu_time'
           ? formatDuration(value, language)
           : formatCount(value, language);
-    figures.push([t(wait.quota === null ? 'wait.diskFree' : 'wait.used'), amount(used)]);
+    figures.push([t(wait.quota === null ? room : 'wait.used'), amount(used)]);
     figures.push([t(wait.quota === null ? 'wait.diskWanted' : 'wait.allowed'), amount(limit)]);
   }
   return (

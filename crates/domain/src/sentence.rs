@@ -1,0 +1,335 @@
+//! What people read of reasons, in Chinese and English.
+
+use jiff::Timestamp;
+
+use crate::{Failure, MemoryHolder, QuotaKind, WaitCause, WaitReason};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Language {
+    Zh,
+    En,
+}
+
+impl WaitReason {
+    /// One sentence for people.
+    pub fn sentence(&self, language: Language) -> String {
+        let position = self.position;
+        match (&*self.cause, language) {
+            (WaitCause::DevicesBusy { running, busy: 1 }, Language::Zh) => {
+                format!("排在第 {position} 位，等待 {running} 释放设备")
+            }
+            (WaitCause::DevicesBusy { running, busy: 1 }, Language::En) => {
+                format!("position {position}; waiting for the device that {running} holds")
+            }
+            (WaitCause::DevicesBusy { busy, .. }, Language::Zh) => {
+                format!("排在第 {position} 位，{busy} 个设备都在使用中")
+            }
+            (WaitCause::DevicesBusy { busy, .. }, Language::En) => {
+                format!("position {position}; all {busy} devices are busy")
+            }
+            (WaitCause::NoUsableDevice { zh, .. }, Language::Zh) => {
+                format!("排在第 {position} 位，没有可用的设备：{zh}")
+            }
+            (WaitCause::NoUsableDevice { en, .. }, Language::En) => {
+                format!("position {position}; no usable device: {en}")
+            }
+            (WaitCause::Detecting, Language::Zh) => format!("排在第 {position} 位，正在检测 GPU"),
+            (WaitCause::Detecting, Language::En) => format!("position {position}; GPUs are being detected"),
+            (WaitCause::Planning, Language::Zh) => format!("排在第 {position} 位，马上安排"),
+            (WaitCause::Planning, Language::En) => format!("position {position}; about to be planned"),
+            (WaitCause::DeviceMemory { needed, device, free, holders }, _) => {
+                let (needed, missing, free) = (gib(*needed), gib(needed.saturating_sub(*free)), gib(*free));
+                let held = held(holders, language);
+                match language {
+                    Language::Zh => format!(
+                        "排在第 {position} 位，等待显存：需要 {needed}，{device} 可用 {free}，还差 {missing}{held}"
+                    ),
+                    Language::En => format!(
+                        "position {position}; waiting for GPU memory: needs {needed}, {device} has {free} free, \
+                         {missing} short{held}"
+                    ),
+                }
+            }
+            (WaitCause::WholeDevice { device, free, total, holders }, _) => {
+                let (free, total, held) = (gib(*free), gib(*total), held(holders, language));
+                match language {
+                    Language::Zh => format!(
+                        "排在第 {position} 位，等待一块空闲的 GPU：{device} 的 {total} 中只有 {free} 可用{held}。\
+                         用 --memory 说明所需显存即可提前开始"
+                    ),
+                    Language::En => format!(
+                        "position {position}; waiting for a GPU to itself: {device} has {free} of {total} free{held}. \
+                         Say with --memory what it needs and it can start sooner"
+                    ),
+                }
+            }
+            (WaitCause::ForeignUse { device, holders }, Language::Zh) => {
+                format!("排在第 {position} 位，{device} 正被其他程序使用{}，按设置不与其共用", held(holders, language))
+            }
+            (WaitCause::ForeignUse { device, holders }, Language::En) => format!(
+                "position {position}; other programs use {device}{}, and by the settings it is not shared with them",
+                held(holders, language)
+            ),
+            (WaitCause::TooLarge { needed, device, largest }, Language::Zh) => format!(
+                "排在第 {position} 位，本机没有足够大的 GPU：需要 {}，最大的 {device} 为 {}。请减小批大小或序列长度，或使用量化",
+                gib(*needed),
+                gib(*largest)
+            ),
+            (WaitCause::TooLarge { needed, device, largest }, Language::En) => format!(
+                "position {position}; no GPU here is large enough: needs {}, the largest, {device}, has {}. Use a \
+                 smaller batch, shorter sequences or quantisation",
+                gib(*needed),
+                gib(*largest)
+            ),
+            (WaitCause::TooManyDevices { wanted, usable }, Language::Zh) => {
+                format!("排在第 {position} 位，需要 {wanted} 块 GPU，可用的只有 {usable} 块")
+            }
+            (WaitCause::TooManyDevices { wanted, usable }, Language::En) => {
+                format!("position {position}; wants {wanted} GPUs at once, {usable} are usable")
+            }
+            (WaitCause::TrialFailed { device, needed, free, holder, message }, _) => {
+                let needed = gib(*needed);
+                let held = holder.as_ref().map(|holder| holder.describe(language));
+                let held = held.map_or_else(String::new, |held| match language {
+                    Language::Zh => format!("（{held}）"),
+                    Language::En => format!(" ({held})"),
+                });
+                match (language, free) {
+                    (Language::Zh, Some(free)) => format!(
+                        "排在第 {position} 位，启动前在 {device} 上试分配 {needed} 失败，只有 {} 可用{held}；稍后重试",
+                        gib(*free)
+                    ),
+                    (Language::En, Some(free)) => format!(
+                        "position {position}; allocating {needed} on {device} just before the start failed, {} was \
+                         free{held}; it will be tried again",
+                        gib(*free)
+                    ),
+                    (Language::Zh, None) => {
+                        format!("排在第 {position} 位，启动前在 {device} 上试分配 {needed} 失败：{message}；稍后重试")
+                    }
+                    (Language::En, None) => format!(
+                        "position {position}; allocating {needed} on {device} just before the start failed: {message}; \
+                         it will be tried again"
+                    ),
+                }
+            }
+            (WaitCause::Dependency { task }, Language::Zh) => format!("等待 {task} 结束"),
+            (WaitCause::Dependency { task }, Language::En) => format!("waiting for {task} to end"),
+            (WaitCause::Moving, Language::Zh) => format!("排在第 {position} 位，正在移到一块空闲的 GPU"),
+            (WaitCause::Moving, Language::En) => format!("position {position}; moving to an idle GPU"),
+            (WaitCause::Preempted { by }, Language::Zh) => {
+                format!("排在第 {position} 位，已在检查点暂停，为 {by} 让出设备")
+            }
+            (WaitCause::Preempted { by }, Language::En) => {
+                format!("position {position}; paused at a checkpoint to make room for {by}")
+            }
+            (WaitCause::Reserved { task, devices, .. }, Language::Zh) => {
+                format!("排在第 {position} 位，设备已为 {task} 预留（{devices} 个）")
+            }
+            (WaitCause::Reserved { task, devices: 1, .. }, Language::En) => {
+                format!("position {position}; reserved for {task} (1 GPU)")
+            }
+            (WaitCause::Reserved { task, devices, .. }, Language::En) => {
+                format!("position {position}; reserved for {task} ({devices} GPUs)")
+            }
+            (WaitCause::QueuePaused { by }, Language::Zh) => format!("排在第 {position} 位，队列已由 {by} 暂停"),
+            (WaitCause::QueuePaused { by }, Language::En) => {
+                format!("position {position}; the queue was paused by {by}")
+            }
+            (WaitCause::QuietHours { until }, Language::Zh) => {
+                format!("排在第 {position} 位，静默时段，{} 之后才会启动", clock(until))
+            }
+            (WaitCause::QuietHours { until }, Language::En) => {
+                format!("position {position}; quiet hours until {}", clock(until))
+            }
+            (WaitCause::NotBefore { at }, Language::Zh) => format!("按要求在 {} 之后启动", clock(at)),
+            (WaitCause::NotBefore { at }, Language::En) => format!("asked not to start before {}", clock(at)),
+            (WaitCause::Retry { failure, retry, at }, Language::Zh) => {
+                format!("因 {failure} 中断，将在 {} 进行第 {retry} 次重试", clock(at))
+            }
+            (WaitCause::Retry { failure, retry, at }, Language::En) => {
+                format!("an attempt ended with {failure}; retry {retry} at {}", clock(at))
+            }
+            (WaitCause::Quota { kind, used, limit }, _) => quota(position, *kind, *used, *limit, language),
+            (WaitCause::NotPaying { with, gain_percent }, Language::Zh) => format!(
+                "排在第 {position} 位，已在检查点暂停：与 {with} 共用 GPU 得不偿失（合计仅 {:.2} 倍）",
+                f64::from(*gain_percent) / 100.0
+            ),
+            (WaitCause::NotPaying { with, gain_percent }, Language::En) => format!(
+                "position {position}; paused at a checkpoint: packing did not pay (with {with} on one GPU {:.2}× of one \
+                 alone)",
+                f64::from(*gain_percent) / 100.0
+            ),
+            (WaitCause::Reclaimed { device, service }, Language::Zh) => {
+                format!("排在第 {position} 位，已在检查点暂停：{service} 收回了 {device} 的显存")
+            }
+            (WaitCause::Reclaimed { device, service }, Language::En) => {
+                format!("position {position}; paused at a checkpoint: {service} took back its memory on {device}")
+            }
+            (WaitCause::DiskFull { free, limit }, Language::Zh) => format!(
+                "排在第 {position} 位，磁盘空间不足：剩余 {}，低于 {} 时不启动任务。请清理磁盘",
+                gib(*free),
+                gib(*limit)
+            ),
+            (WaitCause::DiskFull { free, limit }, Language::En) => format!(
+                "position {position}; the disk is almost full: {} free, and nothing starts below {}. Free some space",
+                gib(*free),
+                gib(*limit)
+            ),
+            (WaitCause::HostMemory { free, limit }, Language::Zh) => format!(
+                "排在第 {position} 位，主机内存不足：可用 {}，低于 {} 时不启动任务。请结束占用内存的程序",
+                gib(*free),
+                gib(*limit)
+            ),
+            (WaitCause::HostMemory { free, limit }, Language::En) => format!(
+                "position {position}; the machine is short of memory: {} available, and nothing starts below {}. End what \
+                 holds it",
+                gib(*free),
+                gib(*limit)
+            ),
+            (WaitCause::Behind { task }, Language::Zh) => format!("排在第 {position} 位，在 {task} 之后"),
+            (WaitCause::Behind { task }, Language::En) => format!("position {position}; after {task}"),
+        }
+    }
+}
+
+impl Failure {
+    /// What happened and what to do next, in one or two sentences.
+    pub fn sentence(&self, language: Language) -> String {
+        let zh = language == Language::Zh;
+        match self {
+            Failure::Reported { message_zh: Some(message), .. } if zh => message.clone(),
+            Failure::Reported { message, .. } => message.clone(),
+            Failure::ExitCode { exit_code, last_line } => {
+                let line = last_line.as_deref().unwrap_or(if zh { "（日志为空）" } else { "(the log is empty)" });
+                if zh {
+                    format!("程序以退出码 {exit_code} 结束：{line}。请查看任务日志。")
+                } else {
+                    format!("the program ended with exit code {exit_code}: {line}. See the task's log.")
+                }
+            }
+            Failure::Signal { signal } if zh => format!("训练进程被信号 {signal} 终止。请查看系统日志后重新提交。"),
+            Failure::Signal { signal } => {
+                format!("the training was ended by signal {signal}. Check the system log, then submit again.")
+            }
+            Failure::TimedOut { limit } if zh => {
+                format!("超过时间限制（{}），已停止。请提高时间限制或减少训练轮数。", duration(*limit))
+            }
+            Failure::TimedOut { limit } => {
+                format!("stopped at its time limit of {}. Raise the limit or train for fewer epochs.", duration(*limit))
+            }
+            Failure::ExecFailed { program, message } if zh => {
+                format!("无法启动 {program}：{message}。请检查程序路径和执行权限。")
+            }
+            Failure::ExecFailed { program, message } => {
+                format!("could not start {program}: {message}. Check its path and that it may be executed.")
+            }
+            Failure::SupervisorLost if zh => "监督进程被终止，训练的结果未知。请重新提交任务。".into(),
+            Failure::SupervisorLost => {
+                "the supervisor was killed and the training's exit is unknown. Submit the task again.".into()
+            }
+            Failure::Interrupted if zh => "训练期间机器重启。请重新提交任务。".into(),
+            Failure::Interrupted => "the machine went down while the task ran. Submit the task again.".into(),
+            Failure::OutOfHostMemory if zh => "主机内存不足，训练被内核终止。请减小批大小或序列长度。".into(),
+            Failure::OutOfHostMemory => {
+                "the machine ran out of memory and ended the training. Use a smaller batch or shorter sequences.".into()
+            }
+            Failure::OutOfDeviceMemory { message } if zh => {
+                format!("设备显存不足：{message}。请减小批大小或序列长度。")
+            }
+            Failure::OutOfDeviceMemory { message } => {
+                format!("the device ran out of memory: {message}. Use a smaller batch or shorter sequences.")
+            }
+            Failure::DeviceLost { device, zh: detail, .. } if zh => {
+                format!("训练所用的 {device} 失效：{detail}之后请重新提交任务。")
+            }
+            Failure::DeviceLost { device, en: detail, .. } => {
+                format!("{device}, on which it trained, is gone: {detail} Then submit the task again.")
+            }
+            Failure::DependencyFailed { task } if zh => {
+                format!("所依赖的任务 {task} 没有成功完成，因此没有启动。请解决其问题后重新提交。")
+            }
+            Failure::DependencyFailed { task } => {
+                format!("{task}, which had to complete first, did not. See to that one, then submit this one again.")
+            }
+            Failure::LaunchFailed { message } if zh => format!("无法启动任务：{message}"),
+            Failure::LaunchFailed { message } => format!("the task could not be launched: {message}"),
+        }
+    }
+}
+
+impl MemoryHolder {
+    /// `vllm, pid 4242, holds 17.0 GiB`.
+    pub fn describe(&self, language: Language) -> String {
+        let zh = language == Language::Zh;
+        let mut parts = Vec::new();
+        match (&self.task, &self.name, self.pid) {
+            (Some(task), _, _) => parts.push(task.to_string()),
+            (None, Some(name), _) => parts.push(name.clone()),
+            (None, None, None) => parts.push(if zh { "未知进程" } else { "an unknown process" }.into()),
+            (None, None, Some(_)) => {}
+        }
+        if let (None, Some(pid)) = (self.task, self.pid) {
+            parts.push(format!("pid {pid}"));
+        }
+        if let Some(bytes) = self.bytes {
+            parts.push(format!("{} {}", if zh { "占用" } else { "holds" }, gib(bytes)));
+        }
+        parts.join(if zh { "，" } else { ", " })
+    }
+}
+
+/// Day and time in the studio's own time zone.
+fn clock(at: &Timestamp) -> String {
+    at.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%m-%d %H:%M").to_string()
+}
+
+fn quota(position: u32, kind: QuotaKind, used: u64, limit: u64, language: Language) -> String {
+    let hours = |seconds: u64| format!("{:.1} h", seconds as f64 / 3600.0);
+    match (kind, language) {
+        (QuotaKind::Running, Language::Zh) => {
+            format!("排在第 {position} 位，已达用户配额：同时运行 {used} 个任务（上限 {limit}）")
+        }
+        (QuotaKind::Running, Language::En) => {
+            format!("position {position}; user quota: {used} of {limit} tasks run already")
+        }
+        (QuotaKind::Gpus, Language::Zh) => {
+            format!("排在第 {position} 位，已达用户配额：正在使用 {used} 块 GPU（上限 {limit}）")
+        }
+        (QuotaKind::Gpus, Language::En) => format!("position {position}; user quota: {used} of {limit} GPUs in use"),
+        (QuotaKind::GpuTime, Language::Zh) => {
+            format!("排在第 {position} 位，已达用户配额：24 小时内已用 {} GPU 时（上限 {}）", hours(used), hours(limit))
+        }
+        (QuotaKind::GpuTime, Language::En) => format!(
+            "position {position}; user quota: {} of {} GPU time used in the last 24 hours",
+            hours(used),
+            hours(limit)
+        ),
+    }
+}
+
+fn held(holders: &[MemoryHolder], language: Language) -> String {
+    let said: Vec<String> = holders.iter().take(3).map(|holder| holder.describe(language)).collect();
+    match language {
+        _ if said.is_empty() => String::new(),
+        Language::Zh => format!("（{}）", said.join("；")),
+        Language::En => format!(" ({})", said.join("; ")),
+    }
+}
+
+/// `18253611008` → `17.0 GiB`, and smaller than 0.1 GiB → `52 MiB`.
+pub fn gib(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    if bytes < 100 * MIB {
+        return format!("{} MiB", bytes.div_ceil(MIB));
+    }
+    format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64)
+}
+
+/// `21600` → `6h`, `90` → `1m 30s`.
+pub fn duration(seconds: u64) -> String {
+    let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let words: Vec<String> =
+        parts.into_iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
+    if words.is_empty() { "0s".into() } else { words.join(" ") }
+}

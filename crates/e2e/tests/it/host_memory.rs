@@ -1,0 +1,82 @@
+//! A machine that runs out of memory: what starts, what is paused, and what each task says.
+
+use std::{fs, path::Path};
+
+use client::testing::{Options, Studio};
+
+use crate::support::{fine_tune, held_open, script, since_launch, tiny, wait_reason, wait_status, wait_until};
+
+const GIB: u64 = 1 << 30;
+
+/// As the kernel would tell it; never half written.
+fn set_available(meminfo: &Path, bytes: u64) {
+    let text = format!("MemTotal: {} kB\nMemFree: 1 kB\nMemAvailable: {} kB\n", 16 * GIB / 1024, bytes / 1024);
+    let draft = meminfo.with_extension("draft");
+    fs::write(&draft, text).unwrap();
+    fs::rename(&draft, meminfo).unwrap();
+}
+
+#[test]
+fn short_of_memory_nothing_starts_the_youngest_pauses_first_and_all_goes_on_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let meminfo = folder.path().join("meminfo");
+    set_available(&meminfo, 8 * GIB);
+    let config = "[tasks]\ngrace = \"30s\"\n[memory]\nmin_free = \"1GiB\"\n".into();
+    let options = Options { config, ..Options::default() }.env("SAGE_GPU_MOCK_COUNT", "4");
+    let studio = Studio::start_with(options.env("SAGE_MEMINFO", &meminfo.display().to_string()));
+    let client = studio.client();
+    let tiny = tiny(&studio);
+    let train = || {
+        let mut task = fine_tune(&tiny, 1000);
+        task.fine_tune.as_mut().unwrap().batch_size = Some(1);
+        let id = client.submit(&task).unwrap().task_id;
+        wait_status(&client, &id, "training");
+        id
+    };
+    let (elder, younger) = (train(), train());
+    let command = client.submit(&held_open(&studio, "release")).unwrap().task_id;
+    wait_status(&client, &command, "training");
+
+    set_available(&meminfo, GIB / 2);
+    let first = first_to_wait(&studio);
+    assert_eq!(client.task(&younger).unwrap().status, "training", "what runs goes on");
+
+    set_available(&meminfo, GIB / 8);
+    for id in [&younger, &elder] {
+        let wait = wait_reason(&client, id, "to wait for memory", |wait| wait.code == "host_memory");
+        assert!(wait.en.contains("short of memory") && wait.zh.contains("主机内存不足"), "{wait:#?}");
+        let checkpoints = studio.home().task(id.parse().unwrap()).join("checkpoints");
+        assert!(fs::read_dir(checkpoints).unwrap().count() > 0, "it was paused at a checkpoint");
+    }
+    let paused = |id: &str| {
+        let journal = client.journal(id).unwrap();
+        journal.into_iter().find(|entry| entry.why.starts_with("paused")).expect("it was paused").seq
+    };
+    assert!(paused(&younger) < paused(&elder), "the youngest first");
+    assert_eq!(client.task(&command).unwrap().status, "training", "it could not go on later");
+
+    set_available(&meminfo, 8 * GIB);
+    wait_status(&client, &first, "completed");
+    for id in [&younger, &elder] {
+        wait_status(&client, id, "training");
+        assert_eq!(since_launch(&client, id)[..5], ["preparing", "training", "queued", "preparing", "training"]);
+        client.cancel(id).unwrap();
+    }
+    fs::write(studio.home().root().join("release"), "").unwrap();
+    wait_status(&client, &command, "completed");
+}
+
+/// Submits until one waits for memory; those before it were started by the reading before.
+fn first_to_wait(studio: &Studio) -> String {
+    let client = studio.client();
+    loop {
+        let id = client.submit(&script(studio, "true")).unwrap().task_id;
+        let task = wait_until(&client, &id, "to wait or end", |task| {
+            task.status == "completed" || task.wait.as_ref().is_some_and(|wait| wait.code == "host_memory")
+        });
+        if let Some(wait) = task.wait {
+            assert_eq!((wait.used, wait.limit), (Some(GIB / 2), Some(GIB)), "{wait:#?}");
+            return id;
+        }
+    }
+}
