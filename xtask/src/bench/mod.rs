@@ -8,6 +8,7 @@ mod load;
 mod memory;
 mod peers;
 mod planning;
+mod pressure;
 mod schedule;
 mod seed;
 mod startup;
@@ -45,6 +46,7 @@ enum Subject {
     Trainer,
     Estimate,
     Load,
+    Pressure,
     Schedule,
     Peers,
 }
@@ -117,6 +119,7 @@ pub fn run(bench: &Bench) -> bool {
             Subject::Trainer => trainer::measure(),
             Subject::Estimate => estimate::measure(),
             Subject::Load => load::measure(),
+            Subject::Pressure => pressure::measure(),
             Subject::Schedule => schedule::measure(),
             Subject::Peers => {
                 compared = peers::run(&bench.peers);
