@@ -26,8 +26,18 @@ pub struct State {
     /// Loss of the last step, nats per answer token.
     pub loss: Option<f64>,
     pub validation_loss: Option<f64>,
+    /// The checkpoint with the lowest validation loss so far; none without validation.
+    #[serde(default)]
+    pub best: Option<Best>,
     /// What has to be the same for the numbers to be the same.
     pub identity: Identity,
+}
+
+/// A checkpoint that was validated.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    pub step: u64,
+    pub loss: f64,
 }
 
 /// What a checkpoint depends on.
@@ -48,10 +58,14 @@ pub fn folder(config: &TrainConfig) -> PathBuf {
     config.output_dir.join("checkpoints")
 }
 
-/// Writes checkpoints/step-N and drops the oldest beyond `keep_checkpoints`.
+pub fn path(config: &TrainConfig, step: u64) -> PathBuf {
+    folder(config).join(format!("step-{step}"))
+}
+
+/// Writes checkpoints/step-N and drops the oldest beyond `keep_checkpoints`, the best one excepted.
 pub fn write(config: &TrainConfig, adapter: &Adapter, adamw: &AdamW, state: &State) -> Result<PathBuf, TrainError> {
     let folder = folder(config);
-    let path = folder.join(format!("step-{}", state.step));
+    let path = path(config, state.step);
     if path.is_dir() {
         return Ok(path);
     }
@@ -65,8 +79,10 @@ pub fn write(config: &TrainConfig, adapter: &Adapter, adamw: &AdamW, state: &Sta
     files::write_json(&unfinished.join(STATE), state)?;
     fs::rename(&unfinished, &path).and_then(|()| files::sync_dir(&folder)).map_err(io)?;
     if config.keep_checkpoints > 0 {
-        for (_, old) in all(&folder)?.iter().rev().skip(config.keep_checkpoints) {
-            remove(old).map_err(|e| TrainError::write(old, e))?;
+        let best = state.best.map(|best| best.step);
+        let old = all(&folder)?.into_iter().rev().skip(config.keep_checkpoints);
+        for (_, old) in old.filter(|(step, _)| Some(*step) != best) {
+            remove(&old).map_err(|e| TrainError::write(&old, e))?;
         }
     }
     Ok(path)
@@ -96,7 +112,9 @@ pub fn resume(
     let mut failure = None;
     for (_, path) in all(&folder(config))?.into_iter().rev() {
         match read(&path, identity, adapter) {
-            Ok((state, parameters, read)) => {
+            Ok((mut state, parameters, read)) => {
+                // Where a damaged newer one knew a better one, this one's best is gone.
+                state.best = state.best.filter(|best| self::path(config, best.step).is_dir());
                 adapter.parameters = parameters;
                 *adamw = read;
                 drop_after(config, Some(state.step))?;

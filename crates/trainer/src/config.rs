@@ -43,7 +43,7 @@ pub struct TrainConfig {
     /// epoch if it is ten, so that a small data set spends its time on training and a large one loses little. There is
     /// always one at the end and when stopped.
     pub checkpoint_every_steps: Option<u64>,
-    /// Newest checkpoints that are kept; 0 keeps all.
+    /// Newest checkpoints that are kept; 0 keeps all. With validation the one with the lowest loss is kept besides.
     pub keep_checkpoints: usize,
     /// Go on from the newest complete checkpoint in output_dir/checkpoints, if there is one. The micro-batch may be
     /// another as long as batch_size × gradient_accumulation_steps is the same: the same examples make the same steps.

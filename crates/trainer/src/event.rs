@@ -63,7 +63,21 @@ pub enum Event {
         allocated_bytes: Option<u64>,
     },
     /// The adapter is written.
-    End { steps: u64, loss: f64, adapter: PathBuf },
+    End {
+        steps: u64,
+        loss: f64,
+        adapter: PathBuf,
+        /// Of the checkpoints, the one with the lowest validation loss; none without validation.
+        best: Option<BestCheckpoint>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BestCheckpoint {
+    pub step: u64,
+    /// Of the validation.
+    pub loss: f64,
+    pub path: PathBuf,
 }
 
 /// Result of a training run.

@@ -29,7 +29,7 @@ mod weights;
 pub use chat::{Conversation, Role, Turn};
 pub use config::{Backend, GenerateConfig, LoraConfig, Schedule, TinyConfig, TrainConfig};
 pub use error::{Hint, TrainError};
-pub use event::{Event, Summary};
+pub use event::{BestCheckpoint, Event, Summary};
 pub use generate::{generate, logits};
 pub use tiny::make_tiny;
 pub use train::train;

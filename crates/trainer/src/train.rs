@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::adapter::{Adapter, Lora};
-use crate::checkpoint::{self, Identity, State};
+use crate::checkpoint::{self, Best, Identity, State};
 use crate::cpu::Cpu;
 use crate::decoder::{Batch, Model};
 use crate::engine::Engine;
@@ -16,7 +16,9 @@ use crate::model_config::ModelConfig;
 use crate::optimizer::{self, AdamW};
 use crate::rng::Rng;
 use crate::weights::Weights;
-use crate::{Backend, Conversation, Event, LoraConfig, Summary, TrainConfig, TrainError, files, memory};
+use crate::{
+    Backend, BestCheckpoint, Conversation, Event, LoraConfig, Summary, TrainConfig, TrainError, files, memory,
+};
 
 #[cfg(any(feature = "vulkan", test))]
 mod device_memory;
@@ -179,8 +181,15 @@ impl<'a, E: Engine + Send> Run<'a, E> {
             }
         };
         let resumed_from = found.as_ref().map(|state| state.step);
-        let state =
-            found.unwrap_or(State { step: 0, epoch: 0, position: 0, loss: None, validation_loss: None, identity });
+        let state = found.unwrap_or(State {
+            step: 0,
+            epoch: 0,
+            position: 0,
+            loss: None,
+            validation_loss: None,
+            best: None,
+            identity,
+        });
         let model = Model::load(&engine, model_config, &weights, &adapter)?;
         let (engine, saved, device_peak) = (Arc::new(engine), Instant::now(), None);
         Ok(Self {
@@ -255,11 +264,15 @@ impl<'a, E: Engine + Send> Run<'a, E> {
             let (at, last, epoch_ended) = (self.state.step, self.state.step == total_steps, self.state.position == 0);
             let every = |steps: Option<u64>, otherwise| last || steps.map_or(otherwise, |n| at.is_multiple_of(n));
             let evaluate = every(self.config.eval_every_steps, epoch_ended);
-            let save = every(self.config.checkpoint_every_steps, checkpoint_due(epoch_ended, self.saved.elapsed()));
+            let mut save = every(self.config.checkpoint_every_steps, checkpoint_due(epoch_ended, self.saved.elapsed()));
             if evaluate && !self.held_out.is_empty() {
                 let loss = self.evaluate();
                 self.state.validation_loss = Some(loss);
                 on_event(&Event::Eval { step: at, loss });
+                if self.state.best.is_none_or(|best| loss < best.loss) {
+                    save |= checkpoint_due(true, self.saved.elapsed());
+                    self.state.best = if save { Some(Best { step: at, loss }) } else { self.state.best };
+                }
             }
             if save {
                 self.checkpoint(on_event)?;
@@ -272,6 +285,11 @@ impl<'a, E: Engine + Send> Run<'a, E> {
             steps: self.state.step,
             loss: self.state.loss.expect("there is at least one step"),
             adapter: adapter.clone(),
+            best: self.state.best.map(|Best { step, loss }| BestCheckpoint {
+                step,
+                loss,
+                path: checkpoint::path(self.config, step),
+            }),
         });
         Ok(self.summary(false, adapter))
     }

@@ -111,6 +111,56 @@ fn a_probe_measures_and_changes_nothing() {
 }
 
 #[test]
+fn the_best_checkpoint_is_kept_besides_the_newest_also_by_a_resumed_run() {
+    let dir = folder("best");
+    tiny(&dir.join("model"));
+    // So fast that what was learnt is soon lost again.
+    let config = |name: &str| TrainConfig {
+        model_dir: dir.join("model"),
+        output_dir: dir.join(name),
+        epochs: 6,
+        batch_size: 8,
+        gradient_accumulation_steps: 1,
+        learning_rate: 0.1,
+        warmup_ratio: 0.9,
+        validation_split: 0.2,
+        eval_every_steps: Some(1),
+        checkpoint_every_steps: Some(1),
+        ..Default::default()
+    };
+    let kept = |name: &str| {
+        let names = fs::read_dir(dir.join(name).join("checkpoints")).unwrap().map(|entry| entry.unwrap().file_name());
+        let step = |name: std::ffi::OsString| name.to_str().unwrap().strip_prefix("step-").unwrap().parse().unwrap();
+        let mut steps: Vec<u64> = names.map(step).collect();
+        steps.sort();
+        steps
+    };
+    let (_, events) = train(&config("whole"), &facts()).unwrap();
+    let validated = events.iter().filter_map(|event| match event {
+        Event::Eval { step, loss } => Some((*step, *loss)),
+        _ => None,
+    });
+    let (best, lowest) = validated.min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+    assert!(best < 12, "the later ones are worse: {events:?}");
+    assert_eq!(kept("whole"), [best, 17, 18]);
+    let Some(Event::End { best: Some(told), .. }) = events.last() else { panic!("{events:?}") };
+    assert_eq!((told.step, told.loss), (best, lowest));
+    assert!(told.path.join("adapter_model.safetensors").exists());
+
+    let stop = AtomicBool::new(false);
+    let stopped = trainer::train(&config("parts"), &facts(), &stop, &mut |event| {
+        stop.fetch_or(matches!(event, Event::Step { step: 14, .. }), Ordering::Relaxed);
+    });
+    assert!(stopped.unwrap().stopped);
+    assert_eq!(kept("parts"), [best, 13, 14]);
+    train(&TrainConfig { resume: true, ..config("parts") }, &facts()).unwrap();
+    assert_eq!(kept("parts"), [best, 17, 18]);
+
+    train(&TrainConfig { validation_split: 0.0, ..config("unvalidated") }, &facts()).unwrap();
+    assert_eq!(kept("unvalidated").len(), 2, "nobody knows which is best");
+}
+
+#[test]
 fn a_resumed_run_equals_an_uninterrupted_one() {
     let dir = folder("resume");
     tiny(&dir.join("model"));

@@ -33,6 +33,8 @@ class State:
     position: int = 0
     loss: float | None = None
     validation_loss: float | None = None
+    # Step and loss of the checkpoint with the lowest validation loss so far.
+    best: dict | None = None
     # Of 16-bit training without bfloat16.
     loss_scale: dict | None = None
     # What has to be the same for the numbers to be the same. Micro-batches and GPUs only divide a step's work.
@@ -41,6 +43,10 @@ class State:
 
 def folder(output: str) -> str:
     return os.path.join(output, "checkpoints")
+
+
+def of_step(output: str, step: int) -> str:
+    return os.path.join(folder(output), f"step-{step}")
 
 
 def trained(model) -> dict[str, torch.nn.Parameter]:
@@ -66,8 +72,11 @@ def put(into: torch.Tensor, tensor: torch.Tensor):
 
 
 def write(output: str, model, optimizer, state: State, group, keep: int) -> str:
-    """Writes checkpoints/step-N and drops the oldest beyond `keep`. All processes call it; the first one writes."""
-    path = os.path.join(folder(output), f"step-{state.step}")
+    """Writes checkpoints/step-N and drops the oldest beyond `keep`, the best one excepted.
+
+    All processes call it; the first one writes.
+    """
+    path = of_step(output, state.step)
     parameters = trained(model)
     tensors = {name: whole(p) for name, p in parameters.items()}
     moments = {
@@ -88,8 +97,9 @@ def write(output: str, model, optimizer, state: State, group, keep: int) -> str:
             os.fsync(file.fileno())
         shutil.rmtree(path, ignore_errors=True)
         os.rename(unfinished, path)
-        for _, old in found(output)[:-keep]:
-            shutil.rmtree(old)
+        for step, old in found(output)[:-keep]:
+            if not state.best or step != state.best["step"]:
+                shutil.rmtree(old)
     group.wait()
     return path
 
@@ -135,6 +145,9 @@ def resume(output: str, model, optimizer, identity: dict, group) -> State | None
             continue
         _compare(path, state.identity, identity)
         _put_all(path, model, optimizer, state, tensors, moments)
+        # Where a damaged newer one knew a better one, this one's best is gone.
+        if state.best and not os.path.isdir(of_step(output, state.best["step"])):
+            state.best = None
         # What lies beyond is of a course that is not taken again.
         if group.rank == 0:
             for later, beyond in found(output):

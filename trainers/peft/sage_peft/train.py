@@ -115,17 +115,16 @@ class Run:
         while state.step < self.total_steps:
             try:
                 self.step()
+                last = state.step == self.total_steps
+                improved = bool(self.held_out) and (last or state.position == 0) and self.evaluate()
             except Stopped:
                 if state.step != (self.resumed_from or 0):
                     self.checkpoint()
                 self.report_peak()
                 self.events.say(f"已在第 {state.step} 步之后停止", f"stopped after step {state.step}")
                 raise
-            last = state.step == self.total_steps
-            if self.held_out and (last or state.position == 0):
-                self.evaluate()
             every = recipe.checkpoint_every_steps
-            if last or (state.step % every == 0 if every else state.position == 0):
+            if last or improved or (state.step % every == 0 if every else state.position == 0):
                 self.checkpoint()
         self.finish()
 
@@ -285,7 +284,8 @@ class Run:
         return time.monotonic()
 
     @torch.no_grad()
-    def evaluate(self):
+    def evaluate(self) -> bool:
+        """Whether this is the lowest loss so far; a checkpoint has to be written then."""
         total = torch.zeros((), device=self.device)
         for examples, counts in self.share(self.held_out):
             self.stop_here()
@@ -297,11 +297,15 @@ class Run:
         self.events.say(
             f"验证：第 {self.state.step} 步，loss {loss:.4f}", f"validation: step {self.state.step} loss {loss:.4f}"
         )
+        improved = math.isfinite(loss) and (not self.state.best or loss < self.state.best["loss"])
+        if improved:
+            self.state.best = {"step": self.state.step, "loss": loss}
+        return improved
 
     def checkpoint(self):
         if self.scaler.is_enabled():
             self.state.loss_scale = self.scaler.state_dict()
-        # A whole model's takes much room: the newest will do.
+        # A whole model's takes much room: the newest will do, besides the best.
         keep = 1 if self.recipe.method == "full" else 2
         path = checkpoint.write(self.output, self.losses.model, self.optimizer, self.state, self.group, keep)
         self.events.report("checkpoint", step=self.state.step, path=path)
@@ -320,7 +324,14 @@ class Run:
             self.tokenizer.save_pretrained(result)
         self.group.wait()
         self.report_peak()
-        self.events.report("end", steps=self.state.step, loss=self.state.loss, adapter=result)
+        best = self.state.best and {**self.state.best, "path": checkpoint.of_step(self.output, self.state.best["step"])}
+        self.events.report("end", steps=self.state.step, loss=self.state.loss, adapter=result, best=best)
+        if best and best["step"] < self.state.step:
+            step, loss, path = best["step"], best["loss"], best["path"]
+            self.events.say(
+                f"验证 loss 最低的检查点在第 {step} 步（{loss:.4f}）：{path}",
+                f"the checkpoint with the lowest validation loss is of step {step} ({loss:.4f}): {path}",
+            )
         self.events.say(f"训练完成：{result}", f"done: {result}")
         self.group.leave()
 

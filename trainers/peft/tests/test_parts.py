@@ -245,6 +245,53 @@ class Model(unittest.TestCase):
         self.assertIn("safetensors", str(caught.exception))
 
 
+class Checkpoints(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.output = folder.name
+        self.group = SimpleNamespace(rank=0, wait=lambda: None)
+        recipe = Recipe(load_in_8bit=False)
+        self.losses = model.load(recipe, tiny.model(), torch.device("cpu"), torch.float32)
+        self.adamw = optimizer.adamw([p for p in self.losses.parameters() if p.requires_grad], 0.0, 1)
+
+    def write(self, step, best):
+        state = checkpoint.State(step=step, best=best)
+        checkpoint.write(self.output, self.losses.model, self.adamw, state, self.group, 2)
+
+    def kept(self):
+        return [step for step, _ in checkpoint.found(self.output)]
+
+    def resume(self):
+        return checkpoint.resume(self.output, self.losses.model, self.adamw, {}, self.group)
+
+    def test_the_best_is_kept_besides_the_newest_also_by_a_resumed_run(self):
+        best = {"step": 2, "loss": 1.5}
+        for step in range(1, 6):
+            self.write(step, best if step > 1 else None)
+        self.assertEqual(self.kept(), [2, 4, 5])
+        state = self.resume()
+        self.assertEqual((state.step, state.best), (5, best))
+        self.write(6, state.best)
+        self.assertEqual(self.kept(), [2, 5, 6])
+        self.write(7, {"step": 7, "loss": 1.0})
+        self.assertEqual(self.kept(), [6, 7], "there is a better one")
+
+    def test_a_best_one_that_is_gone_is_forgotten(self):
+        self.write(4, {"step": 2, "loss": 1.5})
+        self.assertIsNone(self.resume().best)
+
+    def test_of_an_earlier_version(self):
+        self.write(4, None)
+        path = os.path.join(self.output, "checkpoints", "step-4", checkpoint.STATE)
+        with open(path) as file:
+            state = json.load(file)
+        del state["best"]
+        with open(path, "w") as file:
+            json.dump(state, file)
+        self.assertEqual(self.resume().step, 4)
+
+
 class Memory(unittest.TestCase):
     def test_running_out_is_recognised_and_reported(self):
         errors = {

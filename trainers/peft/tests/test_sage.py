@@ -188,6 +188,21 @@ class Sage(unittest.TestCase):
         run.run()
         self.assert_close(whole.losses(), run.losses(), 3)
 
+    def test_the_checkpoint_with_the_lowest_validation_loss_is_kept(self):
+        # Learns its few examples by heart, and forgets the rest; most checkpoints fall between validations.
+        settings = {"validation_split": 0.2, "learning_rate": 0.02, "schedule": "constant", "num_epochs": 12}
+        run = Training("best", checkpoint_every_steps=5, **settings)
+        run.stop_after(8)
+        run.run()
+        best = min(run.events("eval"), key=lambda event: event["loss"])
+        self.assertLess(best["step"], 16, "the later ones are worse")
+        kept = sorted(int(name.removeprefix("step-")) for name in os.listdir(run.file("checkpoints")))
+        self.assertEqual((len(kept), kept[0], kept[-1]), (3, best["step"], 24))
+        told = run.events("end")[0]["best"]
+        self.assertEqual((told["step"], told["loss"]), (best["step"], best["loss"]))
+        self.assertTrue(os.path.exists(os.path.join(told["path"], "adapter_model.safetensors")))
+        self.assertIn(f"the checkpoint with the lowest validation loss is of step {best['step']}", run.log())
+
     def test_a_checkpoint_of_another_training_is_refused(self):
         run = Training("other", num_epochs=2).run()
         run.recipe.update(lora_rank=4)

@@ -130,7 +130,14 @@ impl Run<'_> {
             Event::Checkpoint { path, .. } => {
                 say(text(format!("已保存检查点 {}", path.display()), format!("saved checkpoint {}", path.display())));
             }
-            Event::End { adapter, .. } => {
+            Event::End { steps, adapter, best, .. } => {
+                if let Some(best) = best.as_ref().filter(|best| best.step < *steps) {
+                    let (step, loss, path) = (best.step, best.loss, best.path.display());
+                    say(text(
+                        format!("验证 loss 最低的检查点在第 {step} 步（{loss:.4}）：{path}"),
+                        format!("the checkpoint with the lowest validation loss is of step {step} ({loss:.4}): {path}"),
+                    ));
+                }
                 say(text(
                     format!("训练完成，适配器：{}", adapter.display()),
                     format!("done; adapter: {}", adapter.display()),
