@@ -4,6 +4,7 @@
 //! records the end in it and is gone; the studio reads it ([`observe`]) and waits on the processes named in it
 //! ([`wait_end`]), now or after a restart. Linux only.
 
+mod cgroup;
 mod files;
 mod follow;
 mod launcher;

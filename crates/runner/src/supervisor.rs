@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, waitpid};
 
+use crate::cgroup::{self, Cgroup};
 use crate::files::{self, Claim, PreparedExit};
 use crate::log_cap::LogCap;
 use crate::{Answer, End, Exit, ExitRecord, LaunchSpec, ProcessIdentity, RunningRecord, nursery, process, sys};
@@ -46,6 +48,7 @@ pub fn supervise() -> ExitCode {
     let oom_score = lower_oom_score();
     // Found out once for all.
     let _ = ProcessIdentity::current();
+    cgroup::set_up();
     // SAFETY: no thread was started.
     match unsafe { nursery::run() } {
         Ok(true) => {}
@@ -66,6 +69,7 @@ fn run(oom_score: Option<String>) -> io::Result<()> {
     let identity = ProcessIdentity::current()?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
 
+    let mut cgroup = Cgroup::prepare(identity.pid);
     let mut spec = Vec::new();
     io::stdin().read_to_end(&mut spec)?;
     if spec.is_empty() {
@@ -86,10 +90,10 @@ fn run(oom_score: Option<String>) -> io::Result<()> {
 
     let started = Instant::now();
     let started_at = Timestamp::now();
-    let launched = spawn(&spec, &log, identity, started_at, oom_score);
+    let launched = spawn(&spec, &log, identity, started_at, oom_score, &mut cgroup);
     let lost_log_bytes = log.lost();
     let (end, ended_at, seconds, lost_log_bytes) = match launched {
-        Ok(task) => Attempt::new(&spec, signals, log, task, started).run_to_end()?,
+        Ok(task) => Attempt::new(&spec, signals, log, task, cgroup.as_ref(), started).run_to_end()?,
         Err(message) => {
             (End::ExecFailed { message }, Timestamp::now(), started.elapsed().as_secs_f64(), lost_log_bytes)
         }
@@ -144,6 +148,7 @@ fn spawn(
     supervisor: ProcessIdentity,
     started_at: Timestamp,
     oom_score: Option<String>,
+    cgroup: &mut Option<Cgroup>,
 ) -> Result<Pid, String> {
     let (program, arguments) = spec.argv.split_first().ok_or("the command is empty")?;
     let output = || log.file().try_clone().map_err(|error| error.to_string());
@@ -179,10 +184,40 @@ fn spawn(
     // SAFETY: this process has one thread, so its copy may allocate and open files.
     unsafe { command.pre_exec(last_steps) };
 
-    let child = command.spawn().map_err(|error| launch_problem(spec, program, &error))?;
+    let task = execute(&mut command, cgroup).map_err(|error| launch_problem(spec, program, &error))?;
     // Readers find the record under its first name too, so a failure here loses nothing.
     let _ = files::publish_running(&spec.attempt_dir);
-    Ok(Pid::from_child(&child))
+    Ok(task)
+}
+
+/// In its control group if there is one; if that fails, `cgroup` is none any more.
+fn execute(command: &mut Command, cgroup: &mut Option<Cgroup>) -> io::Result<Pid> {
+    if let Some(group) = cgroup {
+        let (errors, error_of_child) = pipe_with(PipeFlags::CLOEXEC)?;
+        // SAFETY: this process has one thread.
+        match unsafe { sys::fork_into(group) } {
+            Ok(None) => {
+                let errno = command.exec().raw_os_error().unwrap_or(libc::EIO);
+                let _ = rustix::io::write(&error_of_child, &errno.to_ne_bytes());
+                sys::end_without_cleanup(1);
+            }
+            Ok(Some(task)) => {
+                drop(error_of_child);
+                let mut errno = [0; 4];
+                return match File::from(errors).read_exact(&mut errno) {
+                    Ok(()) => {
+                        let _ = rustix::io::retry_on_intr(|| waitpid(Some(task), WaitOptions::empty()));
+                        Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno)))
+                    }
+                    // The program has its place.
+                    Err(_) => Ok(task),
+                };
+            }
+            // An old kernel, or the group is gone.
+            Err(_) => *cgroup = None,
+        }
+    }
+    command.spawn().map(|child| Pid::from_child(&child))
 }
 
 /// Says which step failed; all of them report nothing but an errno.
@@ -212,6 +247,7 @@ struct Attempt<'a> {
     signals: OwnedFd,
     log: LogCap,
     task: Pid,
+    cgroup: Option<&'a Cgroup>,
     started: Instant,
     time_limit: Option<Instant>,
     oom_kills: Option<u64>,
@@ -229,13 +265,21 @@ struct Ended {
     seconds: f64,
 }
 
-impl Attempt<'_> {
-    fn new(spec: &LaunchSpec, signals: OwnedFd, log: LogCap, task: Pid, started: Instant) -> Attempt<'_> {
+impl<'a> Attempt<'a> {
+    fn new(
+        spec: &'a LaunchSpec,
+        signals: OwnedFd,
+        log: LogCap,
+        task: Pid,
+        cgroup: Option<&'a Cgroup>,
+        started: Instant,
+    ) -> Attempt<'a> {
         Attempt {
             spec,
             signals,
             log,
             task,
+            cgroup,
             started,
             time_limit: spec.time_limit.and_then(|limit| started.checked_add(limit)),
             oom_kills: oom_kills(),
@@ -342,6 +386,9 @@ impl Attempt<'_> {
         if self.ended.is_none() {
             let _ = rustix::process::kill_process_group(self.task, signal);
         }
+        if let (Some(cgroup), Signal::KILL) = (self.cgroup, signal) {
+            cgroup.kill();
+        }
         for process in process::descendants(std::process::id()).unwrap_or_default() {
             process.signal(signal);
         }
@@ -351,8 +398,16 @@ impl Attempt<'_> {
         match self.cause {
             Some(Cause::Cancel) => End::Cancelled { exit: Some(exit) },
             Some(Cause::TimeLimit) => End::TimedOut { exit },
-            None if was_killed(exit) && self.oom_kills < oom_kills() => End::OutOfHostMemory,
+            None if self.ran_out_of_memory(exit) => End::OutOfHostMemory,
             None => exit.into(),
+        }
+    }
+
+    /// Its group's own count is exact; without one, a kill while any process was killed for memory has to do.
+    fn ran_out_of_memory(&self, exit: Exit) -> bool {
+        match self.cgroup.and_then(Cgroup::oom_kills) {
+            Some(kills) => kills > 0 && exit != Exit::Code(0),
+            None => was_killed(exit) && self.oom_kills < oom_kills(),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The few system calls that rustix leaves to libc.
 
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::ioctl::{self, Updater, opcode};
+use rustix::process::Pid;
 
 use crate::Exit;
 
@@ -42,6 +43,26 @@ pub(crate) unsafe fn fork() -> io::Result<bool> {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(true),
         _ => Ok(false),
+    }
+}
+
+/// Like [`fork`], with the child in this control group from its first moment: to move it there later takes
+/// milliseconds. Returns the child's pid, and `None` in the child.
+///
+/// # Safety
+/// The process has one thread.
+pub(crate) unsafe fn fork_into(cgroup: impl AsFd) -> io::Result<Option<Pid>> {
+    const CLONE_INTO_CGROUP: u64 = 1 << 33;
+    // SAFETY: all of its fields are numbers, for which zero means nothing asked.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = CLONE_INTO_CGROUP;
+    args.exit_signal = libc::SIGCHLD as u64;
+    args.cgroup = cgroup.as_fd().as_raw_fd() as u64;
+    // SAFETY: the kernel reads no more than the size says. Without CLONE_VM the child has a copy of everything, as after
+    // fork, and with one thread no lock can be left held in it.
+    match unsafe { libc::syscall(libc::SYS_clone3, &mut args, size_of::<libc::clone_args>()) } {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(i32::try_from(pid).ok().and_then(Pid::from_raw)),
     }
 }
 

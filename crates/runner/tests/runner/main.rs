@@ -3,6 +3,7 @@
 mod ending;
 mod fixture;
 mod following;
+mod grouped;
 mod launching;
 mod losing;
 mod stopping;
@@ -62,6 +63,9 @@ fn main() -> ExitCode {
         trial!(stopping::an_attempt_stopped_before_its_launch_never_runs),
         trial!(stopping::a_stranger_with_the_same_pid_is_left_alone),
         trial!(stopping::a_reused_pid_is_left_alone),
+        trial!(grouped::a_task_has_a_control_group_of_its_own),
+        trial!(grouped::how_it_ends_is_told_as_without_a_group),
+        trial!(grouped::out_of_memory_in_a_group_is_exact_and_ends_all_of_it),
         trial!(losing::the_studio_is_killed),
         trial!(losing::the_studio_is_killed_at_any_moment_of_a_launch),
         trial!(losing::the_supervisor_is_killed),

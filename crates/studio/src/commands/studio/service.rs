@@ -72,6 +72,9 @@ fn unit(program: &Path, home: &Path) -> Result<String> {
          ExecStart={program} studio start --foreground --home {home}\n\
          # Trainings go on when the studio stops.\n\
          KillMode=process\n\
+         # A control group for each training, beside the studio's own.\n\
+         Delegate=yes\n\
+         DelegateSubgroup=studio\n\
          TimeoutStopSec=30\n\
          Restart=on-failure\n\
          RestartSec=2\n\
@@ -136,6 +139,7 @@ mod tests {
     fn the_unit_leaves_trainings_alone_and_survives_odd_paths() {
         let unit = unit("/opt/my sage/sage".as_ref(), "/home/ana/100%/$x\"".as_ref()).unwrap();
         assert!(unit.contains("\nKillMode=process\n"), "{unit}");
+        assert!(unit.contains("\nDelegate=yes\nDelegateSubgroup=studio\n"), "{unit}");
         let start = r#"ExecStart="/opt/my sage/sage" studio start --foreground --home "/home/ana/100%%/$$x\"""#;
         assert!(unit.contains(start), "{unit}");
         assert!(quoted("/home/a\nExecStart=/bin/sh".as_ref()).is_err(), "no line of somebody else's");
