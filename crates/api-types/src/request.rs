@@ -178,6 +178,7 @@ pub struct CommandRequest {
     pub argv: Vec<String>,
     /// Absolute working directory.
     pub cwd: String,
+    /// Variables added to the studio's own; what they hold is never shown again.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// Device memory that it needs on each GPU; left out: unknown, so it gets GPUs to itself.

@@ -12,6 +12,8 @@ pub enum Need {
     Read,
     /// A member; what they change is their own.
     Submit,
+    /// The owner of the task `{id}`, or an owner of the studio, if only with the right to read.
+    SeeTask,
     /// The owner of the task `{id}`, or an owner of the studio.
     OwnTask,
     /// An owner of the studio.
@@ -31,7 +33,7 @@ impl Need {
     pub fn access(self) -> Option<Access> {
         match self {
             Need::Nobody => None,
-            Need::Read => Some(Access::Read),
+            Need::Read | Need::SeeTask => Some(Access::Read),
             Need::Submit | Need::OwnTask => Some(Access::Submit),
             Need::Admin => Some(Access::Admin),
         }
@@ -98,8 +100,8 @@ const RULES: &[(Method, &str, Rule)] = &[
     (Method::GET,    "/api/v1/tasks/{id}/explain",        reads(Need::Read)),
     (Method::GET,    "/api/v1/tasks/{id}/journal",        reads(Need::Read)),
     (Method::GET,    "/api/v1/tasks/{id}/metrics",        reads(Need::Read)),
-    (Method::GET,    "/api/v1/tasks/{id}/log",            reads(Need::Read)),
-    (Method::GET,    "/api/v1/tasks/{id}/log/stream",     reads(Need::Read)),
+    (Method::GET,    "/api/v1/tasks/{id}/log",            reads(Need::SeeTask)),
+    (Method::GET,    "/api/v1/tasks/{id}/log/stream",     reads(Need::SeeTask)),
 
     (Method::POST,   "/api/v1/groups",                    does(Need::Submit, "group.submit")),
     (Method::GET,    "/api/v1/groups/{id}",               reads(Need::Read)),

@@ -48,6 +48,11 @@ impl Who {
         self.access == Access::Admin && self.role == Role::Owner
     }
 
+    /// Whether what such a task prints is theirs to read.
+    pub fn sees(&self, owner: &str) -> bool {
+        self.role == Role::Owner || self.name == owner
+    }
+
     pub fn owns(&self, owner: &str) -> bool {
         self.is_admin() || self.name == owner
     }

@@ -18,7 +18,7 @@ use axum::{
 use domain::TaskId;
 use futures_util::StreamExt;
 use jiff::Timestamp;
-use store::{By, Entry};
+use store::{By, Entry, Role};
 use tokio::sync::watch;
 
 use crate::{
@@ -118,7 +118,12 @@ async fn admit(
             if who.access < access {
                 return Err(not_allowed(who, access));
             }
-            if rule.need == Need::OwnTask && !who.is_admin() {
+            let any = match rule.need {
+                Need::OwnTask => who.is_admin(),
+                Need::SeeTask => who.role == Role::Owner,
+                _ => true,
+            };
+            if !any {
                 request = own_task(app, who, request).await?;
             }
         }

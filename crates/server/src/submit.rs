@@ -14,6 +14,7 @@ use recipes::{
     fit::{Alternative, Fit},
     models,
 };
+use store::Role;
 
 use crate::{
     app::{App, Shared},
@@ -50,7 +51,7 @@ pub struct Accepted {
 
 /// Validates the task with its data set and model, and submits it.
 pub async fn submit(app: &Shared, request: Request, who: &Who) -> Result<Accepted> {
-    check(app, &request).await?;
+    check(app, &request, who).await?;
     admit(app, who, &request.recipe).await?;
     let Ready { submission, alternatives } = match &request.recipe {
         // Nothing to read, so no thread is needed.
@@ -73,7 +74,7 @@ pub async fn submit(app: &Shared, request: Request, who: &Who) -> Result<Accepte
 /// apart.
 pub async fn submit_group(app: &Shared, members: Vec<(Request, String)>, who: &Who) -> Result<Vec<TaskId>> {
     if let Some((first, _)) = members.first() {
-        check(app, first).await?;
+        check(app, first, who).await?;
         admit(app, who, &first.recipe).await?;
     }
     app.detected().await;
@@ -98,8 +99,9 @@ pub async fn submit_group(app: &Shared, members: Vec<(Request, String)>, who: &W
 }
 
 /// All of a request but its recipe.
-async fn check(app: &Shared, request: &Request) -> Result<()> {
-    let Request { name, time_limit, after, .. } = request;
+async fn check(app: &Shared, request: &Request, who: &Who) -> Result<()> {
+    let Request { name, time_limit, after, priority, .. } = request;
+    may_have(who, *priority)?;
     if name.as_ref().is_some_and(|name| name.trim().chars().count() > NAME_LENGTH) {
         return Err(ApiError::invalid(format!("name is longer than {NAME_LENGTH} characters")));
     }
@@ -111,6 +113,17 @@ async fn check(app: &Shared, request: &Request) -> Result<()> {
         blocking(move || after.iter().try_for_each(|dependency| check_dependency(&app, dependency))).await?;
     }
     Ok(())
+}
+
+/// An urgent task stops other people's.
+pub fn may_have(who: &Who, priority: Priority) -> Result<()> {
+    if priority < Priority::Urgent || who.role == Role::Owner {
+        return Ok(());
+    }
+    let detail = "an urgent task interrupts those of others, so only owners submit or make one urgent";
+    Err(ApiError::new(StatusCode::FORBIDDEN, "urgent-for-owners", detail)
+        .zh("紧急任务会打断他人的任务，因此只有所有者可以提交或设置")
+        .next("Use the priority high, or ask an owner"))
 }
 
 /// Whether somebody may submit tasks of this kind, by their role and the room that is left for them.

@@ -42,7 +42,7 @@ pub fn task(snapshot: &TaskSnapshot, engine: &Handle) -> TaskView {
             Recipe::Command(_) => None,
         },
         output_dir: engine.home().task(task.id).display().to_string(),
-        config: serde_json::to_value(&task.recipe).expect("a recipe is plain data"),
+        config: config(&task.recipe),
         progress: self::progress(progress),
         wait: match &task.state {
             TaskState::Queued { reason } => Some(wait(reason, engine.view().waits().forecast(task.id))),
@@ -64,6 +64,20 @@ pub fn task(snapshot: &TaskSnapshot, engine: &Handle) -> TaskView {
 /// A finished task has something to download.
 pub fn downloadable(kind: StateKind) -> bool {
     kind == StateKind::Completed
+}
+
+fn config(recipe: &Recipe) -> serde_json::Value {
+    let shown = match recipe {
+        Recipe::FineTune(_) => serde_json::to_value(recipe),
+        Recipe::Command(command) => serde_json::to_value(Recipe::Command(without_values(command))),
+    };
+    shown.expect("a recipe is plain data")
+}
+
+/// The values of its variables may be secrets, which are shown to nobody.
+pub fn without_values(command: &domain::Command) -> domain::Command {
+    let env = command.env.keys().map(|name| (name.clone(), "***".to_owned())).collect();
+    domain::Command { env, ..command.clone() }
 }
 
 /// The model of a fine-tune, the program of a command.

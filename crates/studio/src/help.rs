@@ -303,7 +303,10 @@ const CHINESE: &[(&str, &str)] = &[
     ("Ends the task after this long, such as 90m or 2h", "超过此时长即结束任务，例如 90m 或 2h"),
     ("Keep it out of the queue until `sage task release`", "暂不排队，直到 `sage task release`"),
     ("Show the log until the task ends, and end with its exit status", "显示日志直到任务结束，并以任务的退出状态结束"),
-    ("Set a variable for the command; repeat for more", "为命令设置环境变量，可重复"),
+    (
+        "Set a variable for the command; NAME alone takes its value from here; repeat for more",
+        "为命令设置环境变量；只写名称时取当前环境中的值；可重复",
+    ),
     (
         "Any program with its arguments, run here, with the granted GPUs",
         "任意程序及其参数，在当前目录运行，使用分配到的 GPU",

@@ -1265,6 +1265,7 @@ export interface components {
             argv: string[];
             /** @description Absolute working directory. */
             cwd: string;
+            /** @description Variables added to the studio's own; what they hold is never shown again. */
             env?: {
                 [key: string]: string;
             };

@@ -12,6 +12,8 @@ export function useMay() {
     /** Everything: other people's tasks, the queue as a whole, accounts. */
     all,
     submit,
+    /** What a task prints. */
+    see: (owner: string) => me === undefined || me.role === 'owner' || me.name === owner,
     change: (owner: string) => all || (submit && me?.name === owner),
   };
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    task_object::{self, TaskObject},
+    task_object::{Rendered, TaskObject},
     tasks,
 };
 use crate::{
@@ -74,7 +74,7 @@ pub async fn create(
     let warning = submit::queue_warning(&app, &submitted);
     let mut out = Vec::new();
     let warning = warning.as_ref().map(|warning| warning.zh.as_str());
-    task_object::write(&mut out, &submitted.snapshot, app.engine.home(), warning);
+    Rendered::new(&submitted.snapshot, app.engine.home(), warning).write(&mut out, &who);
     let about = About::target(submitted.snapshot.task.id.to_string());
     Ok((Extension(about), tasks::json(out)).into_response())
 }

@@ -11,10 +11,10 @@ use std::{
 use axum::body::Bytes;
 use domain::{StateKind, TaskId};
 use engine::{Handle, TaskSnapshot};
-use store::Filter;
+use store::{Filter, Role};
 
-use super::task_object;
-use crate::error::Result;
+use super::task_object::Rendered;
+use crate::{auth::Who, error::Result};
 
 /// Journal rows looked through at most; after more the whole list is rendered anew.
 const CATCH_UP: u32 = 1000;
@@ -29,15 +29,13 @@ struct Kept {
     seq: u64,
     tasks: BTreeMap<TaskId, Rendered>,
     running: BTreeSet<TaskId>,
-    /// The whole answer, until an object changes.
+    /// The whole answer for who sees everything, until an object changes.
     array: Option<Bytes>,
 }
 
-type Rendered = Box<[u8]>;
-
 impl TaskList {
-    /// The JSON array, newest first. May block.
-    pub fn render(&self, engine: &Handle) -> Result<Bytes> {
+    /// The JSON array, newest first, as `reader` may see it. May block.
+    pub fn render(&self, engine: &Handle, reader: &Who) -> Result<Bytes> {
         let mut kept = self.kept.lock().expect("rendering does not panic");
         // Read first: what happens meanwhile is rendered again next time.
         let seq = engine.reader().last_seq()?;
@@ -62,7 +60,7 @@ impl TaskList {
                 *kept = Some(all);
             }
         }
-        Ok(kept.as_mut().map(Kept::array).unwrap_or_default())
+        Ok(kept.as_mut().map(|kept| kept.array(reader)).unwrap_or_default())
     }
 }
 
@@ -77,18 +75,19 @@ impl Kept {
         if matches!(snapshot.task.state.kind(), StateKind::Preparing | StateKind::Training) {
             self.running.insert(id);
         }
-        let mut object = Vec::with_capacity(snapshot.log_tail.len() + 1024);
-        task_object::write(&mut object, &snapshot, engine.home(), None);
-        self.tasks.insert(id, object.into());
+        self.tasks.insert(id, Rendered::new(&snapshot, engine.home(), None));
     }
 
-    fn array(&mut self) -> Bytes {
+    fn array(&mut self, reader: &Who) -> Bytes {
         let Kept { tasks, array, .. } = self;
-        array.get_or_insert_with(|| concatenate(tasks).into()).clone()
+        match reader.role {
+            Role::Owner => array.get_or_insert_with(|| concatenate(tasks, reader).into()).clone(),
+            _ => concatenate(tasks, reader).into(),
+        }
     }
 }
 
-fn concatenate(tasks: &BTreeMap<TaskId, Rendered>) -> Vec<u8> {
+fn concatenate(tasks: &BTreeMap<TaskId, Rendered>, reader: &Who) -> Vec<u8> {
     let length: usize = tasks.values().map(|object| object.len() + 1).sum();
     let mut array = Vec::with_capacity(length + 2);
     array.push(b'[');
@@ -96,7 +95,7 @@ fn concatenate(tasks: &BTreeMap<TaskId, Rendered>) -> Vec<u8> {
         if array.len() > 1 {
             array.push(b',');
         }
-        array.extend_from_slice(object);
+        object.write(&mut array, reader);
     }
     array.push(b']');
     array

@@ -5,7 +5,7 @@ use engine::TaskSnapshot;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::view;
+use crate::{auth::Who, view};
 
 /// A task as the first generation's clients know it
 #[derive(Serialize, ToSchema)]
@@ -42,7 +42,7 @@ pub struct TaskObject<'a> {
 #[serde(untagged)]
 enum Config<'a> {
     FineTune(&'a domain::FineTune),
-    Command(&'a domain::Command),
+    Command(domain::Command),
 }
 
 impl<'a> TaskObject<'a> {
@@ -50,7 +50,7 @@ impl<'a> TaskObject<'a> {
         let TaskSnapshot { task, progress, .. } = snapshot;
         let (dataset_path, epochs, config) = match &task.recipe {
             Recipe::FineTune(recipe) => (recipe.dataset_file.as_str(), recipe.num_epochs, Config::FineTune(recipe)),
-            Recipe::Command(command) => ("", 0, Config::Command(command)),
+            Recipe::Command(command) => ("", 0, Config::Command(view::without_values(command))),
         };
         let total_epochs = if progress.total_epochs > 0 { progress.total_epochs } else { epochs };
         TaskObject {
@@ -86,15 +86,42 @@ fn number(value: f64) -> f64 {
     if value.is_finite() { value } else { 0.0 }
 }
 
-/// Writes the task object, with one more warning where there is one.
-pub fn write(out: &mut Vec<u8>, snapshot: &TaskSnapshot, home: &Home, warning: Option<&str>) {
-    let mut object = TaskObject::new(snapshot, home);
-    object.warnings.extend(warning);
-    serde_json::to_writer(&mut *out, &object).expect("plain data serialises into memory");
-    // The log lines are kept as JSON; they need not be read and written again.
-    let end = out.pop();
-    debug_assert_eq!(end, Some(b'}'));
-    out.extend_from_slice(b",\"logs\":");
-    out.extend_from_slice(snapshot.log_tail.as_bytes());
-    out.push(b'}');
+/// A task object, written.
+pub struct Rendered {
+    json: Box<[u8]>,
+    /// Where the log lines begin.
+    logs_at: usize,
+    owner: Box<str>,
+}
+
+impl Rendered {
+    /// With one more warning where there is one.
+    pub fn new(snapshot: &TaskSnapshot, home: &Home, warning: Option<&str>) -> Rendered {
+        let mut object = TaskObject::new(snapshot, home);
+        object.warnings.extend(warning);
+        let mut json = Vec::with_capacity(snapshot.log_tail.len() + 1024);
+        serde_json::to_writer(&mut json, &object).expect("plain data serialises into memory");
+        // The log lines are kept as JSON; they need not be read and written again.
+        let end = json.pop();
+        debug_assert_eq!(end, Some(b'}'));
+        json.extend_from_slice(b",\"logs\":");
+        let logs_at = json.len();
+        json.extend_from_slice(snapshot.log_tail.as_bytes());
+        json.push(b'}');
+        Rendered { json: json.into(), logs_at, owner: snapshot.task.owner.as_str().into() }
+    }
+
+    /// Other people's without what they print.
+    pub fn write(&self, out: &mut Vec<u8>, reader: &Who) {
+        if reader.sees(&self.owner) {
+            out.extend_from_slice(&self.json);
+        } else {
+            out.extend_from_slice(&self.json[..self.logs_at]);
+            out.extend_from_slice(b"[]}");
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.json.len()
+    }
 }

@@ -10,7 +10,7 @@ use engine::EngineError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::task_object::{self, TaskObject};
+use super::task_object::{Rendered, TaskObject};
 use crate::{
     app::Shared,
     auth::Caller,
@@ -43,8 +43,8 @@ pub fn json(body: impl Into<Body>) -> Response {
     (status = 200, body = [TaskObject<'static>]),
     (status = 401, body = ErrorBody),
 ))]
-pub async fn list(State(app): State<Shared>) -> Result<Response> {
-    blocking(move || Ok(json(app.task_list.render(&app.engine)?))).await
+pub async fn list(State(app): State<Shared>, Caller(who): Caller) -> Result<Response> {
+    blocking(move || Ok(json(app.task_list.render(&app.engine, &who)?))).await
 }
 
 /// One task
@@ -55,11 +55,11 @@ pub async fn list(State(app): State<Shared>) -> Result<Response> {
         (status = 404, body = ErrorBody),
     )
 )]
-pub async fn get(State(app): State<Shared>, Id(id): Id) -> Result<Response> {
+pub async fn get(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) -> Result<Response> {
     blocking(move || {
         let snapshot = app.engine.task(id)?.ok_or_else(ApiError::task_not_found)?;
         let mut body = Vec::new();
-        task_object::write(&mut body, &snapshot, app.engine.home(), None);
+        Rendered::new(&snapshot, app.engine.home(), None).write(&mut body, &who);
         Ok(json(body))
     })
     .await

@@ -230,7 +230,9 @@ pub async fn change(
     Id(id): Id,
     extract::Json(body): extract::Json<TaskPatch>,
 ) -> Result<(Extension<About>, Json<TaskView>)> {
-    app.engine.prioritise(id, recipe::priority(&body.priority)?, &who).await?;
+    let priority = recipe::priority(&body.priority)?;
+    submit::may_have(&who, priority)?;
+    app.engine.prioritise(id, priority, &who).await?;
     let about = About { detail: Some(format!("priority {}", body.priority)), ..About::default() };
     Ok((Extension(about), get(State(app), Id(id)).await?))
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use store::Access;
 
 use crate::{
-    fixture::{Events, ROWS, Studio, read_head},
+    fixture::{Events, ROWS, Studio, read_head, until},
     people::{PASSWORD, Person, code, sign_in, studio},
 };
 
@@ -89,6 +89,33 @@ pub fn members_deal_with_their_own() {
         }
     }
     assert_eq!(ben.post(&format!("/api/v1/tasks/{id}/release"), json!({})).status, 403);
+    // So is what it prints.
+    until("it has said something", || {
+        let task = ana.get(&format!("/api/finetune/tasks/{id}")).json();
+        (!task["logs"].as_array().unwrap().is_empty()).then_some(())
+    });
+    let reader = Person::with_token(&studio, "ana", Access::Read);
+    for (person, may) in [(&ana, true), (&reader, true), (&olga, true), (&ben, false), (&vera, false)] {
+        for what in ["log", "log/stream?offset=0"] {
+            let answer = person.request("HEAD", &format!("/api/v1/tasks/{id}/{what}"), None);
+            assert_eq!(answer.status, if may { 200 } else { 403 }, "{what}");
+        }
+        let one = person.get(&format!("/api/finetune/tasks/{id}")).json();
+        let all = person.get("/api/finetune/tasks").json();
+        assert_eq!(all, json!([one]));
+        assert_eq!(one["logs"].as_array().unwrap().is_empty(), !may, "{one}");
+    }
+    // None but owners interrupt others.
+    let urgent = json!({"fine_tune": {"model_name": "held", "dataset_file": data}, "priority": "urgent"});
+    assert_eq!(code(&ana.post("/api/v1/tasks", urgent)), (403, "urgent-for-owners".into()));
+    let waits = ana.submit(model, &data, true).json()["task_id"].as_str().unwrap().to_owned();
+    let make = |person: &Person<'_>, priority| {
+        person.request("PATCH", &format!("/api/v1/tasks/{waits}"), Some(&json!({ "priority": priority })))
+    };
+    assert_eq!(code(&make(&ana, "urgent")), (403, "urgent-for-owners".into()));
+    assert_eq!(make(&ana, "high").status, 200);
+    assert_eq!(make(&olga, "urgent").status, 200);
+    assert_eq!(ana.post(&format!("/api/v1/tasks/{waits}/cancel"), json!({})).status, 200);
     assert_eq!(ana.get(&format!("/api/v1/tasks/{id}/download")).status, 409, "hers, but not completed");
     assert_eq!(ana.post(&format!("/api/v1/tasks/{id}/cancel"), json!({})).status, 200);
     assert_eq!(olga.delete(&format!("/api/v1/tasks/{id}")).status, 204, "an owner");
@@ -115,8 +142,19 @@ pub fn trusted_members_may_name_files_and_run_commands() {
     std::fs::write(&data, ROWS).unwrap();
     let ana = studio.person("ana");
     assert_eq!(ana.submit("tiny", data.to_str().unwrap(), true).status, 201);
-    let command = json!({"command": {"argv": ["true"], "cwd": "/"}, "hold": true});
-    assert_eq!(ana.post("/api/v1/tasks", command).status, 201);
+    let env = json!({"HUB_TOKEN": "thisIsASecret"});
+    let command = json!({"command": {"argv": ["true"], "cwd": "/", "env": env}, "hold": true});
+    let accepted = ana.post("/api/v1/tasks", command);
+    assert_eq!(accepted.status, 201);
+    // Values of variables are told to nobody.
+    let id = accepted.json()["task_id"].as_str().unwrap().to_owned();
+    let first_generation = ana.get(&format!("/api/finetune/tasks/{id}"));
+    assert_eq!(first_generation.json()["config"]["env"], json!({"HUB_TOKEN": "***"}));
+    let paths = ["/api/finetune/tasks", "/api/v1/tasks", "/api/v1/queue"].map(String::from);
+    let of_it = ["", "/explain", "/journal", "/metrics"].map(|what| format!("/api/v1/tasks/{id}{what}"));
+    for answer in paths.iter().chain(&of_it).map(|path| ana.get(path)).chain([accepted, first_generation]) {
+        assert!(answer.status < 300 && !answer.text().contains("thisIsASecret"), "{}", answer.text());
+    }
     let hers = ana.dataset();
     assert_eq!(studio.person("ben").submit("tiny", &hers, true).status, 404, "trust is in files, not in people's data");
 }

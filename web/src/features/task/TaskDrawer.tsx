@@ -1,4 +1,4 @@
-import { Alert, Drawer, Result, Skeleton, Tabs } from 'antd';
+import { Alert, Drawer, Empty, Result, Skeleton, Tabs } from 'antd';
 import { lazy, Suspense, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useNavigate, useParams, useSearchParams } from 'react-router';
@@ -6,6 +6,7 @@ import { ApiError } from '../../api/client';
 import { useTask } from '../../api/queries';
 import type { TaskView } from '../../api/types';
 import { ErrorNotice } from '../../shared/ErrorNotice';
+import { useMay } from '../../shared/useMay';
 import { taskTitle } from '../queue/cells';
 import { StatusTag } from '../queue/StatusTag';
 import { TaskActions } from '../queue/TaskActions';
@@ -68,7 +69,7 @@ export default function TaskDrawer() {
           destroyOnHidden
           items={[
             { key: 'summary', label: t('task.summary'), children: <SummaryTab task={task} /> },
-            { key: 'log', label: t('task.log'), children: <LogTab key={taskId} taskId={taskId} /> },
+            { key: 'log', label: t('task.log'), children: <Log task={task} /> },
             {
               key: 'charts',
               label: t('task.charts'),
@@ -85,6 +86,14 @@ export default function TaskDrawer() {
       {error && task && !gone && <Alert type="warning" banner title={t('connection.away')} />}
     </Drawer>
   );
+}
+
+/** What a task prints is for whoever submitted it, and for owners. */
+function Log({ task }: { task: TaskView }) {
+  const { t } = useTranslation();
+  const may = useMay();
+  if (may.see(task.owner)) return <LogTab key={task.task_id} taskId={task.task_id} />;
+  return <Empty description={t('log.private', { owner: task.owner })} data-testid="log-private" />;
 }
 
 function DrawerTitle({ task }: { task: TaskView }) {

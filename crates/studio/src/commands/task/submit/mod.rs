@@ -75,8 +75,8 @@ pub struct Submit {
     /// Print JSON
     #[arg(long, conflicts_with = "follow")]
     json: bool,
-    /// Set a variable for the command; repeat for more
-    #[arg(long, value_name = "KEY=VALUE")]
+    /// Set a variable for the command; NAME alone takes its value from here; repeat for more
+    #[arg(long, value_name = "NAME[=VALUE]")]
     env: Vec<String>,
     /// Any program with its arguments, run here, with the granted GPUs
     #[arg(last = true, value_name = "COMMAND")]
@@ -196,17 +196,22 @@ fn request(submit: Submit) -> Result<SubmitTask> {
     Ok(SubmitTask { command: Some(command), ..task })
 }
 
+/// `NAME=VALUE`, or `NAME` for the value it has here, which then is in no list of processes.
 fn variables(pairs: &[String]) -> Result<BTreeMap<String, String>> {
-    let mut env = BTreeMap::new();
-    for pair in pairs {
-        let Some((key, value)) = pair.split_once('=').filter(|(key, _)| !key.is_empty()) else {
-            return Err(CliError::usage(
-                "env-invalid",
-                text(format!("--env {pair} 无效"), format!("--env {pair} cannot be used")),
-            )
-            .next(text("写成 --env 名称=值", "write --env NAME=VALUE")));
+    let invalid = |pair: &str| {
+        CliError::usage("env-invalid", text(format!("--env {pair} 无效"), format!("--env {pair} cannot be used"))).next(
+            text(
+                "写成 --env 名称=值，或写已导出变量的名称",
+                "write --env NAME=VALUE, or the name of a variable that is exported here",
+            ),
+        )
+    };
+    let variable = |pair: &String| {
+        let (name, value) = match pair.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (pair.as_str(), std::env::var(pair).ok()),
         };
-        env.insert(key.to_owned(), value.to_owned());
-    }
-    Ok(env)
+        value.filter(|_| !name.is_empty()).map(|value| (name.to_owned(), value)).ok_or_else(|| invalid(pair))
+    };
+    pairs.iter().map(variable).collect()
 }
