@@ -136,7 +136,7 @@ pub struct Guard {
 struct Paused {
     /// Bytes that were available then.
     before: u64,
-    /// Bytes that it gave back.
+    /// Bytes that it gave back and that are to be there again.
     freed: u64,
     /// Until then everything waits for that much.
     until: Instant,
@@ -184,15 +184,18 @@ impl Guard {
         let limit = wanted.min(total / MOST_OF_MEMORY);
         let closed = self.verdict != Verdict::Enough;
         let freed = self.pause.as_ref().filter(|pause| now < pause.until).map_or(0, |pause| pause.freed);
-        let opens_at = if closed { limit.saturating_add(limit / SLACK).saturating_add(freed) } else { limit };
-        if free >= opens_at {
-            if self.pause.as_ref().is_some_and(|pause| now >= pause.until + LONGEST_WAIT) {
-                (self.pause, self.in_a_row) = (None, 0);
+        let opens_at = limit.saturating_add(limit / SLACK).saturating_add(freed);
+        if free >= if closed { opens_at } else { limit } {
+            if let Some(pause) = &mut self.pause {
+                pause.freed = 0;
+                if now >= pause.until + LONGEST_WAIT {
+                    (self.pause, self.in_a_row) = (None, 0);
+                }
             }
             return Verdict::Enough;
         }
         if free < limit / PAUSE_BELOW {
-            return Verdict::PauseRunning { free, limit };
+            return Verdict::PauseRunning { free, limit: opens_at };
         }
         Verdict::NothingNew { free, limit: opens_at }
     }
@@ -213,15 +216,14 @@ mod tests {
     fn first_nothing_new_starts_then_trainings_pause_and_it_does_not_flutter() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut guard = Guard::new(Source::file(file.path().into()), None);
-        let (start, limit) = (Instant::now(), 2 * GIB);
+        let (start, limit) = (Instant::now(), 2 * GIB + 2 * GIB / 10);
         let mut look = |seconds: u64, free: u64| {
             write(file.path(), free);
             guard.look(start + Duration::from_secs(seconds))
         };
         assert_eq!(look(0, 2 * GIB), Verdict::Enough, "a twentieth of 40 GiB");
         assert_eq!(look(1, 2 * GIB - 1024), Verdict::NothingNew { free: 2 * GIB - 1024, limit });
-        let opens_at = limit + limit / 10;
-        assert_eq!(look(2, 2 * GIB), Verdict::NothingNew { free: 2 * GIB, limit: opens_at });
+        assert_eq!(look(2, 2 * GIB), Verdict::NothingNew { free: 2 * GIB, limit });
         assert_eq!(look(3, GIB / 4), Verdict::PauseRunning { free: GIB / 4, limit });
         assert_eq!(look(4, 3 * GIB), Verdict::Enough);
         fs::write(file.path(), "?").unwrap();
@@ -256,6 +258,9 @@ mod tests {
         guard.paused(now);
         write(file.path(), 20 * GIB);
         assert_eq!(guard.look(now + BETWEEN_LOOKS), Verdict::Enough, "somebody else let go");
+        write(file.path(), GIB);
+        let limit = 2 * GIB + 2 * GIB / 10;
+        assert_eq!(guard.look(now + 2 * BETWEEN_LOOKS), Verdict::NothingNew { free: GIB, limit }, "it has gone on");
     }
 
     #[test]
@@ -267,7 +272,7 @@ mod tests {
             Guard::new(Source::file(file.path().into()), Some(min_free)).look(now)
         };
         assert_eq!(look(1000 * GIB, 20 * GIB), Verdict::Enough);
-        assert_eq!(look(1000 * GIB, 19 * GIB), Verdict::NothingNew { free: 19 * GIB, limit: 20 * GIB });
+        assert_eq!(look(1000 * GIB, 19 * GIB), Verdict::NothingNew { free: 19 * GIB, limit: 22 * GIB });
         assert_eq!(look(0, 0), Verdict::Enough);
     }
 
