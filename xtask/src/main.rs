@@ -18,7 +18,7 @@ use clap::Parser;
 enum Job {
     /// Run every test there is: format, lints, page, Rust, browser
     Test(test::Test),
-    /// Measure what the studio promises: startup submit dispatch memory api trainer estimate load schedule peers
+    /// Measure what the studio promises: startup submit dispatch memory api load pressure trainer estimate schedule peers
     Bench(bench::Bench),
     /// Run the studio, or a command, on GPUs that are not there
     Fake(fake::Fake),

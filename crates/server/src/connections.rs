@@ -173,3 +173,35 @@ async fn exchange(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Bytes, routing::get};
+    use futures_util::stream;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        time::{Instant, sleep},
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_slowly_is_waited_for_and_who_takes_nothing_is_cut_off() {
+        let endless = || stream::repeat_with(|| Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 4096])));
+        let router = Router::new().route("/", get(async move || Body::from_stream(endless())));
+        let (_close, closing) = watch::channel(false);
+        let (mut client, server) = tokio::io::duplex(64 << 10);
+        let peer = Peer { address: ([127, 0, 0, 1], 1).into(), tls: false };
+        let connection = tokio::spawn(exchange(server, peer, router, closing));
+        client.write_all(b"GET / HTTP/1.1\r\nhost: studio\r\n\r\n").await.unwrap();
+
+        for _ in 0..20 {
+            sleep(STALLED / 2).await;
+            client.read_exact(&mut [0; 1024]).await.unwrap();
+        }
+        assert!(!connection.is_finished());
+        let stopped = Instant::now();
+        tokio::time::timeout(STALLED * 2, connection).await.expect("it is cut off").unwrap();
+        assert!(stopped.elapsed() >= STALLED, "{:?}", stopped.elapsed());
+    }
+}

@@ -25,7 +25,10 @@ use crate::{app::App, devices, sse, view};
 const LANE: usize = 64;
 /// Waking a listener and writing to its socket takes about a quarter of this; the rest is left to other work.
 const PER_LISTENER: Duration = Duration::from_micros(50);
-/// Bytes. More than this at a time, and a client does better to fetch the lists again.
+const PER_BYTE: Duration = Duration::from_nanos(2);
+/// A listener that is told to fetch again soon asks for the lists, and all of them must not ask at once.
+const PER_FETCH: Duration = Duration::from_micros(500);
+/// Bytes of moves. After more at a time a client does better to fetch the lists again.
 const LONGEST_BATCH: usize = 128 << 10;
 /// Events taken at once.
 const MOST: usize = 1024;
@@ -39,8 +42,20 @@ pub struct Live(Arc<Mutex<Vec<Sender<Batch>>>>);
 #[derive(Debug, Clone)]
 pub enum Batch {
     Events(Arc<Events>),
-    /// It was too much to be told one by one.
-    Flood,
+    /// It was too much to be told one by one, up to about this journal row.
+    Flood(u64),
+}
+
+impl Batch {
+    /// How long to wait per listener before more are served.
+    fn pause(&self) -> Duration {
+        match self {
+            Batch::Events(events) => {
+                PER_LISTENER + PER_BYTE * u32::try_from(events.bytes.len()).expect("a batch is short")
+            }
+            Batch::Flood(_) => PER_FETCH,
+        }
+    }
 }
 
 /// Server-sent events, as they go over the wire.
@@ -80,8 +95,11 @@ impl Live {
 }
 
 async fn broadcast(engine: Handle, mut events: Receiver<Event>, lanes: &Mutex<Vec<Sender<Batch>>>) {
+    // Too low a number only makes that some events are told that were fetched already.
+    let mut newest = 0;
     loop {
-        let Some(happened) = next(&mut events).await else { return };
+        let Some(Happened { events: happened, lost }) = next(&mut events).await else { return };
+        newest = happened.iter().filter_map(seq).fold(newest, u64::max);
         let lanes: Vec<Sender<Batch>> = {
             let mut lanes = lanes.lock().expect("nobody panics with it");
             lanes.retain(|lane| lane.receiver_count() > 0);
@@ -90,15 +108,11 @@ async fn broadcast(engine: Handle, mut events: Receiver<Event>, lanes: &Mutex<Ve
         if lanes.is_empty() {
             continue;
         }
-        let batch = match happened {
-            Some(happened) => {
-                Events::render(&happened, &engine).map_or(Batch::Flood, |events| Batch::Events(Arc::new(events)))
-            }
-            None => Batch::Flood,
-        };
+        let events = if lost { None } else { Events::render(&happened, &engine) };
+        let batch = events.map_or(Batch::Flood(newest), |events| Batch::Events(Arc::new(events)));
         for lane in lanes {
             let listeners = lane.send(batch.clone()).unwrap_or(0);
-            let pause = PER_LISTENER * u32::try_from(listeners).unwrap_or(u32::MAX);
+            let pause = batch.pause() * u32::try_from(listeners).unwrap_or(u32::MAX);
             // Timers are no finer.
             if pause >= Duration::from_millis(1) {
                 tokio::time::sleep(pause).await;
@@ -107,23 +121,36 @@ async fn broadcast(engine: Handle, mut events: Receiver<Event>, lanes: &Mutex<Ve
     }
 }
 
-/// Waits for an event and takes those behind it; `Some(None)` if some were dropped, `None` after the last.
-async fn next(events: &mut Receiver<Event>) -> Option<Option<Vec<Event>>> {
-    let mut lost = false;
-    let mut happened = Vec::new();
+struct Happened {
+    events: Vec<Event>,
+    /// More happened before the first of them, or between them.
+    lost: bool,
+}
+
+/// Waits for an event and takes those behind it; `None` after the last.
+async fn next(events: &mut Receiver<Event>) -> Option<Happened> {
+    let mut happened = Happened { events: Vec::new(), lost: false };
     match events.recv().await {
-        Ok(event) => happened.push(event),
-        Err(RecvError::Lagged(_)) => lost = true,
+        Ok(event) => happened.events.push(event),
+        Err(RecvError::Lagged(_)) => happened.lost = true,
         Err(RecvError::Closed) => return None,
     }
-    while happened.len() < MOST {
+    while happened.events.len() < MOST {
         match events.try_recv() {
-            Ok(event) => happened.push(event),
-            Err(TryRecvError::Lagged(_)) => lost = true,
+            Ok(event) => happened.events.push(event),
+            Err(TryRecvError::Lagged(_)) => happened.lost = true,
             Err(TryRecvError::Empty | TryRecvError::Closed) => break,
         }
     }
-    Some((!lost).then_some(happened))
+    Some(happened)
+}
+
+/// The journal row of what is in the journal.
+fn seq(event: &Event) -> Option<u64> {
+    match event {
+        Event::Task { seq, .. } | Event::Removed { seq, .. } => Some(*seq),
+        Event::Progress { .. } | Event::Queue(_) | Event::Devices(_) => None,
+    }
 }
 
 impl Events {
@@ -131,31 +158,29 @@ impl Events {
     fn render(happened: &[Event], engine: &Handle) -> Option<Events> {
         let mut bytes = Vec::new();
         let mut ends = Vec::new();
+        let mut moves = 0;
         for event in latest(happened) {
-            let seq = match event {
-                Event::Task { seq, snapshot } => {
-                    sse::write_event(&mut bytes, "task", Some(*seq), &view::task(snapshot, engine));
-                    Some(*seq)
+            let (seq, start) = (seq(event), bytes.len());
+            match event {
+                Event::Task { snapshot, .. } => {
+                    sse::write_event(&mut bytes, "task", seq, &view::task(snapshot, engine));
                 }
-                Event::Removed { seq, task } => {
-                    sse::write_event(&mut bytes, "removed", Some(*seq), &RemovedEvent { task_id: task.to_string() });
-                    Some(*seq)
+                Event::Removed { task, .. } => {
+                    sse::write_event(&mut bytes, "removed", seq, &RemovedEvent { task_id: task.to_string() });
                 }
                 Event::Progress { task, progress } => {
                     let event = ProgressEvent { task_id: task.to_string(), progress: view::progress(progress) };
-                    sse::write_event(&mut bytes, "progress", None, &event);
-                    None
+                    sse::write_event(&mut bytes, "progress", seq, &event);
                 }
-                Event::Queue(waits) => {
-                    sse::write_event(&mut bytes, "queue", None, &view::queue(waits, engine));
-                    None
-                }
+                Event::Queue(waits) => sse::write_event(&mut bytes, "queue", seq, &view::queue(waits, engine)),
                 Event::Devices(status) => {
-                    sse::write_event(&mut bytes, "devices", None, &devices::view(Some(status)));
-                    None
+                    sse::write_event(&mut bytes, "devices", seq, &devices::view(Some(status)));
                 }
-            };
-            if bytes.len() > LONGEST_BATCH {
+            }
+            if seq.is_some() {
+                moves += bytes.len() - start;
+            }
+            if moves > LONGEST_BATCH {
                 return None;
             }
             ends.push((bytes.len(), seq));

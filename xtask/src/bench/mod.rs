@@ -32,6 +32,9 @@ pub struct Bench {
     /// What to measure; nothing named: everything but the peers, which have to be installed
     #[arg(value_enum)]
     subjects: Vec<Subject>,
+    /// How long each row of `pressure` is measured
+    #[arg(long, default_value_t = 15)]
+    seconds: u64,
     #[command(flatten)]
     peers: peers::Peers,
 }
@@ -119,7 +122,7 @@ pub fn run(bench: &Bench) -> bool {
             Subject::Trainer => trainer::measure(),
             Subject::Estimate => estimate::measure(),
             Subject::Load => load::measure(),
-            Subject::Pressure => pressure::measure(),
+            Subject::Pressure => pressure::measure(Duration::from_secs(bench.seconds)),
             Subject::Schedule => schedule::measure(),
             Subject::Peers => {
                 compared = peers::run(&bench.peers);

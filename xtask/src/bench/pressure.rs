@@ -26,33 +26,28 @@ const QUIET_SUBMITS: u64 = 10;
 const MANY_SUBMITS: u64 = 1000;
 const LOG: u64 = 2 << 30;
 const READERS: usize = 4;
-const PERIOD: Duration = Duration::from_secs(15);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
-pub fn measure() -> Vec<Figure> {
-    let mut figures = Vec::new();
-    let all = ["listeners", "log", "printer", "submits"];
-    let rows: [(&str, &[&str]); 6] = [
+/// Each row for so long.
+pub fn measure(period: Duration) -> Vec<Figure> {
+    let rows: [(&str, &[&str]); 7] = [
         ("nothing", &[]),
-        ("2,000 listeners", &all[..1]),
-        ("4 readers of a log of 2 GiB", &all[1..2]),
-        ("a task that prints, followed", &all[2..3]),
-        ("1,000 submits/s", &all[3..]),
-        ("all of it", &all),
+        ("2,000 listeners", &["listeners"]),
+        ("4 readers of a log of 2 GiB", &["log"]),
+        ("a task that prints, followed", &["printer"]),
+        ("1,000 submits/s", &["submits"]),
+        ("2,000 listeners and 1,000 submits/s", &["listeners", "submits"]),
+        ("all of it", &["listeners", "log", "printer", "submits"]),
     ];
-    for (name, pressures) in rows {
-        figures.push(row(name, pressures));
-    }
-    figures
+    rows.into_iter().map(|(name, pressures)| row(name, pressures, period)).collect()
 }
 
 /// In a studio of its own, so that none pays for the one before.
-fn row(name: &str, pressures: &[&str]) -> Figure {
+fn row(name: &str, pressures: &[&str], period: Duration) -> Figure {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     seed::completed(&Home::new(folder.path()), 1000, 10);
     let studio = Studio::start_in(folder, options().env("SAGE_GPU_MOCK_COUNT", "4"));
-    let under = Under { over: Arc::default(), threads: Vec::new(), notes: Vec::new() };
-    let mut under = under;
+    let mut under = Under { over: Arc::default(), threads: Vec::new(), notes: Vec::new() };
     let has = |name| pressures.contains(&name);
     if has("log") {
         under.log_readers(&studio);
@@ -75,17 +70,26 @@ fn row(name: &str, pressures: &[&str]) -> Figure {
     let _ = fs::write(format!("/proc/{}/clear_refs", studio.pid()), "5");
 
     let mut connection = Connection::open(&studio.address());
-    let end = Instant::now() + PERIOD;
+    let processes = [studio.pid(), std::process::id()];
+    let used = processes.map(processor_seconds);
+    under.count_from_now();
+    let began = Instant::now();
     let mut times = Vec::new();
-    while Instant::now() < end {
+    while began.elapsed() < period {
         times.push(connection.time("GET", "/api/v1/tasks", "").0);
         thread::sleep(BETWEEN_LOOKS);
     }
+    let seconds = began.elapsed().as_secs_f64();
     let times = Sample::new(times);
     let memory = highest(studio.pid());
-    let notes = under.end();
-    let note =
-        format!("p50 {:.1} ms, most {:.0} ms; {memory:.0} MB at most{notes}", times.p50(), times.percentile(100));
+    let rates = under.end(seconds);
+    let [studio_used, clients_used] = [0, 1].map(|index| (processor_seconds(processes[index]) - used[index]) / seconds);
+    let note = format!(
+        "p50 {:.1} ms, most {:.0} ms; {memory:.0} MB at most; processors: studio {studio_used:.2}, clients \
+         {clients_used:.2}{rates}",
+        times.p50(),
+        times.percentile(100)
+    );
     Figure::new(format!("GET /api/v1/tasks under {name}, p99"), times.percentile(99), "ms").at_most(50.0).note(note)
 }
 
@@ -203,9 +207,15 @@ impl Under {
         }
     }
 
-    fn end(self) -> String {
+    /// Leaves out what came before all of it pressed.
+    fn count_from_now(&self) {
+        self.notes.iter().for_each(|(_, counter, _)| counter.store(0, Ordering::Relaxed));
+    }
+
+    /// What each came to in so many seconds.
+    fn end(self, seconds: f64) -> String {
         let per_second = |(unit, counter, divisor): &(&str, Arc<AtomicU64>, f64)| {
-            format!(", {:.0} {unit}", counter.load(Ordering::Relaxed) as f64 / divisor / PERIOD.as_secs_f64())
+            format!("; {:.0} {unit}", counter.load(Ordering::Relaxed) as f64 / divisor / seconds)
         };
         let notes = self.notes.iter().map(per_second).collect();
         self.over.store(true, Ordering::Relaxed);
@@ -237,4 +247,14 @@ fn highest(pid: u32) -> f64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
     let kib: f64 = line.split_ascii_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0.0);
     kib * 1024.0 / 1e6
+}
+
+/// Of all threads of the process since it started.
+fn processor_seconds(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name, in brackets, may hold spaces; user and system time are the 12th and 13th field after it.
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks = after_name.split_ascii_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.map(|field| field.parse::<u64>().unwrap_or(0)).sum();
+    ticks as f64 / rustix::param::clock_ticks_per_second() as f64
 }

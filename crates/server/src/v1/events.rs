@@ -129,8 +129,9 @@ impl Stream {
         loop {
             match self.live.recv().await {
                 Ok(Batch::Events(events)) => sink.send_bytes(events.after(&mut self.sent)).await?,
-                // It came too fast, or this client reads too slowly.
-                Ok(Batch::Flood) | Err(RecvError::Lagged(_)) => self.resync(&sink).await?,
+                Ok(Batch::Flood(last)) => self.resync(last, &sink).await?,
+                // This client reads too slowly.
+                Err(RecvError::Lagged(_)) => self.catch_up(&sink).await?,
                 Err(RecvError::Closed) => return Ok(()),
             }
         }
@@ -147,10 +148,14 @@ impl Stream {
         }
     }
 
-    /// From here on the client fetches what it shows.
-    async fn resync(&mut self, sink: &Sink) -> Sent {
+    async fn catch_up(&mut self, sink: &Sink) -> Sent {
         let app = self.app.clone();
         let last = blocking(move || Ok(app.engine.reader().last_seq()?)).await.map_err(|_| Gone)?;
+        self.resync(last, sink).await
+    }
+
+    /// From here on the client fetches what it shows.
+    async fn resync(&mut self, last: u64, sink: &Sink) -> Sent {
         self.sent = self.sent.max(last);
         sink.send("resync", Some(self.sent), &json!({})).await
     }

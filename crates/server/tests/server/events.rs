@@ -130,6 +130,32 @@ pub fn too_much_missed_is_a_resync() {
     assert_eq!(first.name, "removed");
 }
 
+/// However much is said about those that wait, it replaces what was said before.
+pub fn a_long_queue_is_told_and_no_flood() {
+    let studio = Studio::start();
+    assert_eq!(studio.request("POST", "/api/v1/queue/pause", &[], b"").status, 200);
+    let body = json!({"task": {"command": {"argv": ["true"], "cwd": "/"}}, "array": {"from": 1, "to": 500}});
+    let created = studio.post("/api/v1/groups", &body);
+    assert_eq!(created.status, 201, "{}", created.text());
+    let tasks: Vec<String> = created.json()["tasks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|task| task["task_id"].as_str().unwrap().to_owned())
+        .collect();
+    let mut events = Events::open(&studio, EVENTS, &[]);
+    events.expect("devices");
+    // That so many came at once may be a flood, which takes this with it.
+    let told = tasks.iter().take(20).find_map(|id| {
+        act(&studio, id, "hold");
+        let event = std::iter::repeat_with(|| events.next().expect("the stream goes on"))
+            .find(|event| ["queue", "resync"].contains(&event.name.as_str()))?;
+        (event.name == "queue" && event.json()["total"] != 500).then_some(event)
+    });
+    let told = told.expect("the queue is told");
+    assert!(told.data.len() > 130_000 && told.json()["waiting"].as_array().unwrap().len() > 450, "{}", told.data.len());
+}
+
 /// More is sent than the sockets between hold, and than is kept for one who is behind.
 pub fn who_does_not_read_misses_events_and_holds_nobody_up() {
     let studio = Studio::start();

@@ -112,6 +112,7 @@ fn main() -> ExitCode {
             every_transition_is_told_once,
             a_broken_stream_goes_on_where_it_was,
             too_much_missed_is_a_resync,
+            a_long_queue_is_told_and_no_flood,
             who_does_not_read_misses_events_and_holds_nobody_up,
             streams_end_with_the_server;
         page: the_page_and_its_files, the_page_has_a_strict_policy, the_api_never_answers_with_the_page;
