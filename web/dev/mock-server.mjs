@@ -64,6 +64,7 @@ const routes = {
     default_time_limit_seconds: 21600,
     queue_warning: 5,
     upload_limit_bytes: 2 * GIB,
+    recoveries: [],
     authentication: false,
   }),
   'GET /api/v1/devices': devicesView,

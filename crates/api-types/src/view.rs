@@ -338,4 +338,16 @@ pub struct StudioView {
     pub upload_limit_bytes: u64,
     /// Whether `/api` asks for a sign-in.
     pub authentication: bool,
+    /// Databases that were found damaged and replaced, the newest first, until somebody deletes the damaged file.
+    pub recoveries: Vec<RecoveryView>,
+}
+
+/// A damaged database that was replaced.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RecoveryView {
+    pub at: String,
+    /// `studio` (tasks, accounts, journal) or `audit`.
+    pub database: String,
+    /// When the backup was made that took its place; null if there was no good one.
+    pub backup_of: Option<String>,
 }

@@ -55,6 +55,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use app::{App, Shared};
 
+pub use audit::by_studio;
 pub use auth::{hex, new_secret, secret_hash};
 pub use connections::{Listener, Tls};
 pub use error::ApiError;

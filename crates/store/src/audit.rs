@@ -79,6 +79,8 @@ CREATE TRIGGER IF NOT EXISTS audit_is_append_only_delete BEFORE DELETE ON audit 
 PRAGMA user_version = 1;
 ";
 
+pub const KNOWN: u32 = 1;
+
 const COLUMNS: &str = "seq, at, who, address, action, target, outcome, detail, hash";
 
 impl Audit {
@@ -94,8 +96,8 @@ impl Audit {
         let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         match found {
             0 => connection.execute_batch(SCHEMA)?,
-            1 => {}
-            found => return Err(StoreError::Newer { path: path.to_owned(), found, known: 1 }),
+            KNOWN => {}
+            found => return Err(StoreError::Newer { path: path.to_owned(), found, known: KNOWN }),
         }
         Ok(Audit { connection: Mutex::new(connection) })
     }

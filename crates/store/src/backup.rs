@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -22,6 +23,38 @@ const LEFT_FREE: u64 = 1 << 30;
 pub struct Backups {
     database: PathBuf,
     folder: PathBuf,
+    kind: Kind,
+}
+
+/// What a database holds, as its name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `studio.db`: tasks, accounts and the journal.
+    Studio,
+    /// `audit.db`.
+    Audit,
+}
+
+impl Kind {
+    pub fn of(database: &Path) -> Kind {
+        let name = database.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("audit") { Kind::Audit } else { Kind::Studio }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Studio => "studio",
+            Kind::Audit => "audit",
+        }
+    }
+
+    /// A table that is in each version of it, and the newest version known.
+    fn mark(self) -> (&'static str, u32) {
+        match self {
+            Kind::Studio => ("journal", migrate::KNOWN),
+            Kind::Audit => ("audit", crate::audit::KNOWN),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,13 +88,13 @@ impl Why {
 
 impl Backups {
     pub fn of(database: &Path) -> Backups {
-        Backups { database: database.to_owned(), folder: database.with_file_name("backups") }
+        Backups { database: database.to_owned(), folder: database.with_file_name("backups"), kind: Kind::of(database) }
     }
 
     /// The newest first.
     pub fn list(&self) -> Vec<Backup> {
         let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let mut backups: Vec<Backup> = files.filter_map(|file| parse(&file.path())).collect();
+        let mut backups: Vec<Backup> = files.filter_map(|file| parse(&file.path(), self.kind)).collect();
         backups.sort_by(|a, b| b.at.cmp(&a.at).then_with(|| b.path.cmp(&a.path)));
         backups
     }
@@ -75,7 +108,7 @@ impl Backups {
             return Err(StoreError::File { path: self.folder.clone(), source: io::ErrorKind::StorageFull.into() });
         }
         let time = now.strftime("%Y%m%dT%H%M%S%.3fZ");
-        let path = self.folder.join(format!("studio-{time}-{}.db", why.word()));
+        let path = self.folder.join(format!("{}-{time}-{}.db", self.kind.as_str(), why.word()));
         copy(&self.database, &path)?;
         for old in self.list().into_iter().filter(|backup| backup.why == why).skip(KEPT) {
             fs::remove_file(&old.path).map_err(at(&old.path))?;
@@ -85,13 +118,14 @@ impl Backups {
 
     /// The newest copy that is whole and of a schema that this version knows.
     pub fn newest_good(&self) -> Option<Backup> {
-        self.list().into_iter().find(|backup| examine(&backup.path).is_ok())
+        self.list().into_iter().find(|backup| examine(&backup.path, self.kind).is_ok())
     }
 }
 
 /// `studio-20261124T023238.125Z-daily.db`
-fn parse(path: &Path) -> Option<Backup> {
-    let (time, why) = path.file_name()?.to_str()?.strip_prefix("studio-")?.strip_suffix(".db")?.split_once("Z-")?;
+fn parse(path: &Path, kind: Kind) -> Option<Backup> {
+    let name = path.file_name()?.to_str()?.strip_prefix(kind.as_str())?.strip_prefix('-')?;
+    let (time, why) = name.strip_suffix(".db")?.split_once("Z-")?;
     let time = DateTime::strptime("%Y%m%dT%H%M%S%.f", time).ok()?;
     let at = TimeZone::UTC.to_timestamp(time).ok()?;
     let why = Why::ALL.into_iter().find(|known| known.word() == why)?;
@@ -105,6 +139,8 @@ pub fn copy(database: &Path, to: &Path) -> Result<()> {
     source.busy_timeout(std::time::Duration::from_secs(30))?;
     let draft = draft(to);
     let copied = copy_into(&source, &draft).and_then(|()| {
+        // It holds what the database holds. Where modes mean nothing it is as safe as the folder.
+        let _ = fs::set_permissions(&draft, fs::Permissions::from_mode(0o600));
         let file = File::open(&draft).and_then(|file| file.sync_all());
         file.and_then(|()| fs::rename(&draft, to)).and_then(|()| sync_folder(to)).map_err(at(to))
     });
@@ -125,7 +161,7 @@ fn copy_into(source: &Connection, draft: &Path) -> Result<()> {
 /// Puts a copy in the place of the database, which no studio may be using. What was there becomes a backup itself, or is
 /// set aside if it is damaged.
 pub fn restore(from: &Path, database: &Path, now: Timestamp) -> Result<()> {
-    examine(from)?;
+    examine(from, Kind::of(database))?;
     let incoming = database.with_extension("db.incoming");
     copy(from, &incoming)?;
     if database.exists() {
@@ -148,7 +184,7 @@ fn settle(database: &Path) -> Result<()> {
 }
 
 /// Whether this is a whole database of ours that this version can read.
-fn examine(path: &Path) -> Result<()> {
+fn examine(path: &Path, kind: Kind) -> Result<()> {
     let open = |source| StoreError::Open { path: path.to_owned(), source };
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(open)?;
@@ -157,10 +193,11 @@ fn examine(path: &Path) -> Result<()> {
         error => error,
     })?;
     let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found > migrate::KNOWN {
-        return Err(StoreError::Newer { path: path.to_owned(), found, known: migrate::KNOWN });
+    let (table, known) = kind.mark();
+    if found > known {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known });
     }
-    if found == 0 || !connection.table_exists(None, "journal")? {
+    if found == 0 || !connection.table_exists(None, table)? {
         return Err(StoreError::NotOurs { path: path.to_owned() });
     }
     Ok(())

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Backup, Backups, Result, StoreError,
-    backup::{at, copy, sync_folder},
+    backup::{Kind, at, copy, sync_folder},
 };
 
 /// How long a start waits for the check; a large database is checked to the end while the studio runs.
@@ -27,6 +27,13 @@ pub struct Recovery {
     pub set_aside: PathBuf,
     /// `None`: there was no good copy, and the studio started with an empty database.
     pub restored: Option<Backup>,
+}
+
+impl Recovery {
+    /// Which database it was.
+    pub fn kind(&self) -> Kind {
+        Kind::of(&self.set_aside)
+    }
 }
 
 /// Looks whether the database is damaged. If so, sets it aside and puts the newest good backup in its place.

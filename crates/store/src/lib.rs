@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 pub use accounts::{Access, Account, Accounts, By, Opened, Role, SESSION, Token};
 pub use audit::{Audit, AuditFilter, AuditRow, Chain, Entry};
-pub use backup::{Backup, Backups, Why, copy as back_up, restore};
+pub use backup::{Backup, Backups, Kind, Why, copy as back_up, restore};
 pub use check::{Recovery, recover, recoveries, verify};
 pub use read::{Filter, ForecastRow, JournalRow, Reader, StoredTask};
 pub use write::{Change, LiveAttempt, Revision, TaskRecord, Ticket, Transition, Writer};

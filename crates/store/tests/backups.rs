@@ -4,6 +4,7 @@ mod common;
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -11,7 +12,10 @@ use std::{
 
 use common::{at, content, create, fails, moves};
 use domain::StateKind;
-use store::{Backups, Reader, Recovery, StoreError, Why, Writer, back_up, recover, recoveries, restore, verify};
+use store::{
+    Audit, Backups, Chain, Entry, Kind, Reader, Recovery, StoreError, Why, Writer, back_up, recover, recoveries,
+    restore, verify,
+};
 
 /// A home with 200 tasks, a backup of 100 of them, and a database that was closed.
 fn home() -> (tempfile::TempDir, std::path::PathBuf) {
@@ -157,4 +161,37 @@ fn restoring_keeps_what_was_there_and_refuses_what_it_does_not_understand() {
         assert!(matches!(refused, Err(StoreError::Open { .. })), "{refused:?}");
     }
     assert_eq!(content(&database), now, "a refused restore changes nothing");
+}
+
+/// Its rows since the backup are lost, and the chain goes on from there.
+#[test]
+fn a_damaged_audit_log_is_replaced_too_and_its_copies_are_kept_apart() {
+    let (_home, database) = home();
+    let path = database.with_file_name("audit.db");
+    let entry = |number: i64| Entry {
+        at: at(number),
+        who: "ana".into(),
+        address: "local".into(),
+        action: "task.submit".into(),
+        target: None,
+        outcome: "ok".into(),
+        detail: None,
+    };
+    let audit = Audit::open(&path).unwrap();
+    audit.append(&[entry(1), entry(2)]).unwrap();
+    let backup = Backups::of(&path).make(Why::Daily, at(1000)).unwrap();
+    assert_eq!(fs::metadata(&backup.path).unwrap().permissions().mode() & 0o777, 0o600);
+    audit.append(&[entry(3)]).unwrap();
+    drop(audit);
+    assert!(matches!(restore(&backup.path, &database, at(1500)).unwrap_err(), StoreError::NotOurs { .. }));
+
+    overwrite(&path, 0, &[0xff; 100]);
+    let recovery = recover(&path, at(2000)).unwrap().unwrap();
+    assert_eq!((recovery.kind(), &recovery.restored), (Kind::Audit, &Some(backup)));
+    let audit = Audit::open(&path).unwrap();
+    audit.append(&[entry(4)]).unwrap();
+    assert!(matches!(audit.verify().unwrap(), Chain::Whole { rows: 3, .. }));
+    assert_eq!(recoveries(&database), [recovery]);
+    assert_eq!((Backups::of(&path).list().len(), Backups::of(&database).list().len()), (1, 1));
+    assert!(recover(&database, at(2000)).unwrap().is_none());
 }

@@ -2131,6 +2131,14 @@ export interface components {
             /** @description By device in the order of `/api/v1/devices`, then what all GPUs do together; the largest model first. */
             recommendations: components["schemas"]["Recommendation"][];
         };
+        /** @description A damaged database that was replaced. */
+        RecoveryView: {
+            at: string;
+            /** @description When the backup was made that took its place; null if there was no good one. */
+            backup_of?: string | null;
+            /** @description `studio` (tasks, accounts, journal) or `audit`. */
+            database: string;
+        };
         RunningTask: {
             /** @description UUIDs of the devices that it holds. */
             devices: string[];
@@ -2160,6 +2168,8 @@ export interface components {
              * @description More waiting tasks than this and the user is warned.
              */
             queue_warning: number;
+            /** @description Databases that were found damaged and replaced, the newest first, until somebody deletes the damaged file. */
+            recoveries: components["schemas"]["RecoveryView"][];
             started_at: string;
             /**
              * Format: int64

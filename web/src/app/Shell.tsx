@@ -9,6 +9,7 @@ import { NewTaskForm } from '../features/new-task/NewTaskForm';
 import { TaskPanel } from '../features/queue/TaskPanel';
 import { SignIn } from '../features/settings/SignIn';
 import { useLayoutSize } from '../shared/useLayoutSize';
+import { Damage } from './Damage';
 import { Header } from './Header';
 import { Notices } from './Notices';
 
@@ -39,6 +40,7 @@ export function Shell() {
       </a>
       <Header />
       <main className="page">
+        <Damage />
         <DeviceBanner />
         <div className="columns">
           {size === 'wide' && (

@@ -216,14 +216,16 @@ fn a_damaged_database_is_replaced_by_the_newest_backup_and_everybody_is_told() {
     wait_status(&client, &lost, "completed");
     studio.stop();
 
-    let database = studio.home().database();
-    let settle = rusqlite::Connection::open(&database).unwrap();
-    settle.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
-    drop(settle);
+    let (database, audit) = (studio.home().database(), studio.home().audit());
+    for file in [&database, &audit] {
+        let settle = rusqlite::Connection::open(file).unwrap();
+        settle.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    }
     let mut bytes = fs::read(&database).unwrap();
     let middle = bytes.len() / 2;
     bytes[4096..middle].fill(0x5a);
     fs::write(&database, &bytes).unwrap();
+    fs::write(&audit, vec![0x5a; 8192]).unwrap();
 
     studio.launch();
     let client = studio.client();
@@ -235,11 +237,18 @@ fn a_damaged_database_is_replaced_by_the_newest_backup_and_everybody_is_told() {
     assert!(status.contains("[database-damaged]") && status.contains("studio.db.damaged-"), "{status}");
     let log = fs::read_to_string(studio.home().log()).unwrap();
     assert!(log.contains("ERROR [database-damaged]"), "{log}");
+    let recoveries = client.studio().unwrap().recoveries;
+    let databases: Vec<&str> = recoveries.iter().map(|recovery| recovery.database.as_str()).collect();
+    assert!(recoveries.iter().all(|recovery| recovery.backup_of.is_some()), "{recoveries:?}");
+    assert!(databases.len() == 2 && databases.contains(&"studio") && databases.contains(&"audit"), "{databases:?}");
+    let (_, chain, _) = run(&studio, &["audit", "list", "--action", "audit", "--json"]);
+    assert!(chain.contains("audit.restore"), "{chain}");
+    assert!(run(&studio, &["audit", "verify"]).0, "the chain goes on from the backup");
     let next = client.submit(&script(&studio, "true")).unwrap().task_id;
     wait_status(&client, &next, "completed");
 
     for entry in fs::read_dir(studio.home().root()).unwrap().flatten() {
-        if entry.file_name().to_string_lossy().starts_with("studio.db.damaged-") {
+        if entry.file_name().to_string_lossy().contains(".db.damaged-") {
             fs::remove_file(entry.path()).unwrap();
         }
     }

@@ -1,16 +1,21 @@
-use api_types::{ErrorBody, StudioView};
+use api_types::{ErrorBody, RecoveryView, StudioView};
 use axum::{Json, extract::State};
 
-use crate::app::Shared;
+use crate::{
+    app::Shared,
+    error::{Result, blocking},
+};
 
 /// The studio itself
 #[utoipa::path(get, path = "/api/v1/studio", operation_id = "get_studio", tag = "studio", responses(
     (status = 200, body = StudioView),
     (status = 401, body = ErrorBody),
 ))]
-pub async fn studio(State(app): State<Shared>) -> Json<StudioView> {
+pub async fn studio(State(app): State<Shared>) -> Result<Json<StudioView>> {
     let settings = app.engine.settings();
-    Json(StudioView {
+    let database = app.engine.home().database();
+    let recoveries = blocking(move || Ok(store::recoveries(&database))).await?;
+    Ok(Json(StudioView {
         version: env!("CARGO_PKG_VERSION").into(),
         home: app.engine.home().root().display().to_string(),
         pid: std::process::id(),
@@ -19,5 +24,14 @@ pub async fn studio(State(app): State<Shared>) -> Json<StudioView> {
         queue_warning: settings.queue_warning,
         upload_limit_bytes: app.options.upload_limit,
         authentication: app.options.authentication,
-    })
+        recoveries: recoveries.iter().map(recovery).collect(),
+    }))
+}
+
+fn recovery(recovery: &store::Recovery) -> RecoveryView {
+    RecoveryView {
+        at: recovery.at.to_string(),
+        database: recovery.kind().as_str().into(),
+        backup_of: recovery.restored.as_ref().map(|backup| backup.at.to_string()),
+    }
 }

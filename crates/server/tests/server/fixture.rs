@@ -46,6 +46,8 @@ impl Studio {
     pub fn open(options: server::Options, settings: engine::Settings, folder: TempDir) -> Studio {
         let home = Home::new(folder.path().join("home"));
         std::fs::create_dir_all(home.root()).unwrap();
+        // However little this machine has left.
+        let settings = engine::Settings { min_free_memory: Some(0), ..settings };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let entered = runtime.enter();
         let engine = engine::start(engine::Options {

@@ -1,10 +1,10 @@
 //! The database before the studio uses it, and its backups while it does.
 
-use std::{thread, time::Duration};
+use std::{path::Path, thread, time::Duration};
 
 use domain::Home;
 use jiff::{SignedDuration, Timestamp};
-use store::{Backups, Recovery, Why};
+use store::{Audit, Backups, Kind, Recovery, StoreError, Why};
 
 use crate::{
     error::{CliError, Result},
@@ -17,12 +17,22 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// A backup that could not be made is tried again after this.
 const RETRY: Duration = Duration::from_secs(3600);
 
-/// Replaces a damaged database by its newest backup, and says so.
+/// Replaces damaged databases by their newest backups, and says so.
 pub fn recover(home: &Home) -> Result<()> {
-    let found = store::recover(&home.database(), Timestamp::now());
-    match found.map_err(|error| CliError::new("studio-start-failed", error.to_string()))? {
-        Some(recovery) => tracing::error!("{}", describe(&recovery)),
-        None => tracing::info!("the database shows no damage"),
+    let failed = |error: StoreError| CliError::new("studio-start-failed", error.to_string());
+    let mut damaged = false;
+    for database in [home.database(), home.audit()] {
+        let Some(recovery) = store::recover(&database, Timestamp::now()).map_err(failed)? else { continue };
+        damaged = true;
+        let sentence = describe(&recovery);
+        tracing::error!("{sentence}");
+        if recovery.kind() == Kind::Audit {
+            let audit = Audit::open(&database).map_err(failed)?;
+            audit.append(&[server::by_studio("audit.restore", Some(sentence))]).map_err(failed)?;
+        }
+    }
+    if !damaged {
+        tracing::info!("the databases show no damage");
     }
     Ok(())
 }
@@ -31,6 +41,20 @@ pub fn recover(home: &Home) -> Result<()> {
 pub fn describe(recovery: &Recovery) -> String {
     let Recovery { at, damage, set_aside, restored } = recovery;
     let (at, file) = (local_time(&at.to_string()), set_aside.display());
+    if recovery.kind() == Kind::Audit {
+        let since = restored.as_ref().map(|backup| local_time(&backup.at.to_string()));
+        let (zh, en) = match since {
+            Some(since) => (format!("已由 {since} 的备份替代"), format!("replaced by the backup of {since}")),
+            None => ("已重新开始".into(), "begun anew, as there was no good backup".into()),
+        };
+        return text(
+            format!("[{CODE}] 审计日志在 {at} 被发现损坏（{damage}），{zh}。损坏的文件是 {file}，删除它后本消息消失"),
+            format!(
+                "[{CODE}] the audit log was found damaged at {at} ({damage}) and {en}. The damaged file is {file}; \
+                 delete it to end this message"
+            ),
+        );
+    }
     match restored {
         Some(backup) => {
             let of = local_time(&backup.at.to_string());
@@ -60,39 +84,45 @@ pub fn describe(recovery: &Recovery) -> String {
     }
 }
 
-/// Checks the whole database once and makes a backup a day, as long as this process lives.
+/// Checks each database once and makes a backup of it a day, as long as this process lives.
 pub fn look_after(home: &Home) {
-    let database = home.database();
-    let work = move || {
-        match store::verify(&database) {
-            Ok(None) => {}
-            Ok(Some(damage)) => tracing::error!(
-                "[{CODE}] the database is damaged ({damage}); restart the studio to go on from the newest backup"
-            ),
-            Err(error) => tracing::warn!("the database could not be checked: {error}"),
+    for database in [home.database(), home.audit()] {
+        let work = move || look_after_one(&database);
+        if let Err(error) = thread::Builder::new().name("database".into()).spawn(work) {
+            tracing::warn!("no thread for backups: {error}");
         }
-        let backups = Backups::of(&database);
-        loop {
-            let newest = backups.list().into_iter().find(|backup| backup.why == Why::Daily);
-            let age = newest.map_or(DAY, |backup| Timestamp::now().duration_since(backup.at));
-            let pause = match Duration::try_from(DAY.saturating_sub(age)) {
-                // A clock that was set back must not keep the next backup away for longer than a day.
-                Ok(left) if !left.is_zero() => left.min(DAY.unsigned_abs()),
-                _ => match backups.make(Why::Daily, Timestamp::now()) {
-                    Ok(backup) => {
-                        tracing::info!("backed the database up: {}", backup.path.display());
-                        continue;
-                    }
-                    Err(error) => {
-                        tracing::warn!("the database could not be backed up: {error}");
-                        RETRY
-                    }
-                },
-            };
-            thread::sleep(pause);
+    }
+}
+
+fn look_after_one(database: &Path) {
+    let name = database.display();
+    match store::verify(database) {
+        Ok(None) => {}
+        Ok(Some(damage)) => {
+            tracing::error!(
+                "[{CODE}] {name} is damaged ({damage}); restart the studio to go on from the newest backup"
+            );
         }
-    };
-    if let Err(error) = thread::Builder::new().name("database".into()).spawn(work) {
-        tracing::warn!("no thread for backups: {error}");
+        Err(error) => tracing::warn!("{name} could not be checked: {error}"),
+    }
+    let backups = Backups::of(database);
+    loop {
+        let newest = backups.list().into_iter().find(|backup| backup.why == Why::Daily);
+        let age = newest.map_or(DAY, |backup| Timestamp::now().duration_since(backup.at));
+        let pause = match Duration::try_from(DAY.saturating_sub(age)) {
+            // A clock that was set back must not keep the next backup away for longer than a day.
+            Ok(left) if !left.is_zero() => left.min(DAY.unsigned_abs()),
+            _ => match backups.make(Why::Daily, Timestamp::now()) {
+                Ok(backup) => {
+                    tracing::info!("backed {name} up: {}", backup.path.display());
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!("{name} could not be backed up: {error}");
+                    RETRY
+                }
+            },
+        };
+        thread::sleep(pause);
     }
 }

@@ -38,8 +38,9 @@ pub struct Restore {
 /// Works beside a running studio.
 pub fn backup(home: &Home, command: &Backup) -> Result<()> {
     let backups = Backups::of(&home.database());
+    let audit = Backups::of(&home.audit());
     if command.list {
-        return list(&backups, command.json);
+        return list(&[backups.list(), audit.list()].concat(), command.json);
     }
     if !home.database().exists() {
         let root = home.root().display();
@@ -48,7 +49,13 @@ pub fn backup(home: &Home, command: &Backup) -> Result<()> {
             .next(text("检查 --home，或先启动 Studio", "check --home, or start the studio first")));
     }
     let path = match &command.file {
-        None => backups.make(Why::ByHand, Timestamp::now()).map_err(|error| failed(&error))?.path,
+        None => {
+            let make = |backups: &Backups| backups.make(Why::ByHand, Timestamp::now()).map_err(|error| failed(&error));
+            if home.audit().exists() {
+                make(&audit)?;
+            }
+            make(&backups)?.path
+        }
         Some(file) if file.exists() => {
             let file = file.display();
             let sentence = text(format!("{file} 已存在"), format!("{file} exists already"));
@@ -63,8 +70,7 @@ pub fn backup(home: &Home, command: &Backup) -> Result<()> {
     output::print(&format!("{}\n", path.display()))
 }
 
-fn list(backups: &Backups, as_json: bool) -> Result<()> {
-    let found = backups.list();
+fn list(found: &[store::Backup], as_json: bool) -> Result<()> {
     if as_json {
         return output::json(&json!(found));
     }

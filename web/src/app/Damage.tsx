@@ -1,0 +1,24 @@
+import { Alert } from 'antd';
+import { useTranslation } from 'react-i18next';
+import { useStudio } from '../api/queries';
+import { formatTime } from '../shared/format';
+import { usePreferences } from '../shared/preferences';
+
+/** What to say of a database that was replaced by a backup, and of one that had none. */
+const SENTENCES = {
+  studio: ['damage.tasks', 'damage.tasksLost'],
+  audit: ['damage.audit', 'damage.auditLost'],
+} as const;
+
+/** Says that a database was replaced, as long as the damaged one is kept. */
+export function Damage() {
+  const { t } = useTranslation();
+  const { language } = usePreferences();
+  const { data } = useStudio();
+  return data?.recoveries?.map(({ at, database, backup_of }) => {
+    const [replaced, lost] = SENTENCES[database === 'audit' ? 'audit' : 'studio'];
+    const times = { at: formatTime(at, language), backup: backup_of ? formatTime(backup_of, language) : '' };
+    const sentence = t(backup_of ? replaced : lost, times);
+    return <Alert key={at + database} type="error" showIcon title={sentence} data-testid="damage" />;
+  });
+}
