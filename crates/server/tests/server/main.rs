@@ -91,6 +91,7 @@ fn main() -> ExitCode {
             refusals,
             accounts;
         v1:
+            arguments_arrive_as_they_were_sent,
             a_task_from_submission_to_removal,
             held_tasks_wait_for_their_release,
             lists_have_pages,

@@ -6,6 +6,18 @@ fn path(id: &str) -> String {
     format!("/api/v1/tasks/{id}")
 }
 
+/// No shell has had a part in it.
+pub fn arguments_arrive_as_they_were_sent() {
+    let studio = Studio::start();
+    let argument = "$(touch hacked) `touch hacked`; touch hacked | tee hacked > hacked & \"'\\ $HOME ~ *\n{index}";
+    let command = json!({"argv": ["/usr/bin/printf", "%s", argument], "cwd": studio.home.root()});
+    let answer = studio.post("/api/v1/tasks", &json!({ "command": command }));
+    let id = answer.json()["task_id"].as_str().unwrap().to_owned();
+    studio.wait_for(&id, "completed");
+    assert_eq!(studio.get(&(path(&id) + "/log")).text(), argument);
+    assert!(!studio.home.root().join("hacked").exists());
+}
+
 pub fn a_task_from_submission_to_removal() {
     let studio = Studio::start();
     let model = studio.model(true);
