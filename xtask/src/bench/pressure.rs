@@ -30,14 +30,15 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
 /// Each row for so long.
 pub fn measure(period: Duration) -> Vec<Figure> {
-    let rows: [(&str, &[&str]); 7] = [
+    let rows: [(&str, &[&str]); 8] = [
         ("nothing", &[]),
         ("2,000 listeners", &["listeners"]),
         ("4 readers of a log of 2 GiB", &["log"]),
-        ("a task that prints, followed", &["printer"]),
+        ("a task that prints", &["printer"]),
+        ("a task that prints, followed", &["printer", "follower"]),
         ("1,000 submits/s", &["submits"]),
         ("2,000 listeners and 1,000 submits/s", &["listeners", "submits"]),
-        ("all of it", &["listeners", "log", "printer", "submits"]),
+        ("all of it", &["listeners", "log", "printer", "follower", "submits"]),
     ];
     rows.into_iter().map(|(name, pressures)| row(name, pressures, period)).collect()
 }
@@ -55,8 +56,9 @@ fn row(name: &str, pressures: &[&str], period: Duration) -> Figure {
     if has("listeners") {
         under.listeners(&studio);
     }
-    if has("printer") {
-        under.printer(&studio);
+    let printer = has("printer").then(|| under.printer(&studio));
+    if let Some(id) = printer.filter(|_| has("follower")) {
+        under.follower(&studio, &id);
     }
     let submits = match (has("submits"), has("listeners")) {
         (true, _) => MANY_SUBMITS,
@@ -161,7 +163,8 @@ impl Under {
         }
     }
 
-    fn printer(&mut self, studio: &Studio) {
+    /// As fast as it can.
+    fn printer(&mut self, studio: &Studio) -> String {
         let client = studio.client();
         let words = ["yes", "a line of a log that becomes longer and longer in the course of time"];
         let id = client.submit(&seed::command(studio, &words)).expect("a task is accepted").task_id;
@@ -178,6 +181,10 @@ impl Under {
             printed.fetch_add(now.saturating_sub(before), Ordering::Relaxed);
             before = now;
         });
+        id
+    }
+
+    fn follower(&mut self, studio: &Studio, id: &str) {
         let followed = self.counter("MB/s followed", 1e6);
         let mut stream = listen(studio, &format!("/api/v1/tasks/{id}/log/stream"));
         let mut buffer = vec![0; 256 << 10];
