@@ -17,7 +17,7 @@ use client::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{PATIENCE, fine_tune, path, script, since_launch, tiny, wait_status};
+use crate::support::{PATIENCE, SetWhenDropped, fine_tune, path, script, since_launch, tiny, wait_status};
 
 /// What was answered before a kill -9 is there after it, runs once, and every step of it is in the journal.
 #[test]
@@ -30,6 +30,7 @@ fn killed_again_and_again_while_four_people_submit() {
         let (over, submits) = (AtomicBool::new(false), AtomicU32::new(0));
         let clients: Vec<_> = (0..4).map(|_| studio.client()).collect();
         thread::scope(|scope| {
+            let _at_the_end = SetWhenDropped(&over);
             let people: Vec<_> = clients
                 .iter()
                 .map(|client| {

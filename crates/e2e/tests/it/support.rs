@@ -1,4 +1,8 @@
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use api_types::{CommandRequest, FineTuneRequest, SubmitTask, TaskView, WaitView};
 use client::{
@@ -8,6 +12,15 @@ use client::{
 
 /// More than any step of these tests needs on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Ends the threads of a scope also when the test fails in it, or the scope would wait for them for ever.
+pub struct SetWhenDropped<'a>(pub &'a AtomicBool);
+
+impl Drop for SetWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// A task that runs a shell script.
 pub fn script(studio: &Studio, script: &str) -> SubmitTask {

@@ -219,6 +219,14 @@ impl Studio {
     }
 }
 
+impl Drop for Studio {
+    fn drop(&mut self) {
+        // Only a failed test leaves one that lives.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Numbers that look random and are the same in every run.
 pub struct Dice(u64);
 

