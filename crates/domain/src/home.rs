@@ -57,12 +57,15 @@ impl Home {
     }
 
     /// The task's output: adapter, `recipe.json`, `training.log`, `metrics.jsonl`, `checkpoints/`.
+    /// Name of a task's log in its folder.
+    pub const LOG: &str = "training.log";
+
     pub fn task(&self, id: TaskId) -> PathBuf {
         self.tasks().join(id.to_string())
     }
 
     pub fn training_log(&self, id: TaskId) -> PathBuf {
-        self.task(id).join("training.log")
+        self.task(id).join(Home::LOG)
     }
 
     pub fn metrics(&self, id: TaskId) -> PathBuf {

@@ -164,15 +164,17 @@ impl Executor {
         Ok(())
     }
 
-    /// The next task's folder, made before there is one: on a journalling file system three folders take longer than all
-    /// else of a launch.
+    /// The next task's folder, made before there is one: on a journalling file system new folders and files take longer than
+    /// all else of a launch.
     fn next_folder(&self) -> PathBuf {
         self.home.root().join("next-task")
     }
 
     fn make_next_folder(&self) {
         // A launch without it makes its own.
-        let _ = fs::create_dir_all(self.next_folder().join("attempts/1"));
+        let folder = self.next_folder();
+        let _ = runner::prepare(&folder.join("attempts/1"));
+        let _ = fs::File::options().append(true).create(true).open(folder.join(Home::LOG));
     }
 
     fn watch(&self, task: &Task, attempt: &Attempt, adopted: bool) {

@@ -70,7 +70,13 @@ pub enum EngineError {
 /// carries the watchers.
 pub fn start(options: Options) -> Result<Handle, EngineError> {
     let database = options.home.database();
-    let writer = store::Writer::open(&database)?;
+    let mut writer = store::Writer::open(&database)?;
+    let runtime = tokio::runtime::Handle::current();
+    match writer.make_room() {
+        Ok(Some(log)) => drop(runtime.spawn_blocking(move || log.sync_data())),
+        Ok(None) => {}
+        Err(error) => tracing::warn!("commits will be slower than they could be: {error}"),
+    }
     let reader = Arc::new(store::Reader::open(&database)?);
     let view = Arc::new(View::default());
     let (events, _) = broadcast::channel(1024);
@@ -84,7 +90,6 @@ pub fn start(options: Options) -> Result<Handle, EngineError> {
         let gpus = gpu::Options { home: Some(options.home.root().to_owned()), ..options.gpu.clone() };
         detection::Detection::start(&options.sage, gpus, report).expect("a thread can be spawned")
     };
-    let runtime = tokio::runtime::Handle::current();
     let machine = machine::Machine::load(&options, writer, reader.clone(), outbox.clone(), detection.clone(), runtime)?;
     std::thread::Builder::new()
         .name("engine".into())

@@ -40,6 +40,8 @@ const PLANNING_SHARE: u32 = 20;
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// Waiting tasks hear of a new position at most this often.
 const QUEUE_EVENTS_EVERY: Duration = Duration::from_millis(100);
+/// So long the news that a launch went well waits for company: a short task's end shares its commit, instead of waiting for it.
+const LEISURE: Duration = Duration::from_millis(3);
 /// A turn that could not be saved is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -254,6 +256,13 @@ impl Machine {
             }
         }
         batch.extend(inbox.try_iter().take(BATCH));
+        let leave = Instant::now() + LEISURE;
+        while !batch.is_empty() && batch.iter().all(Message::can_wait) {
+            match inbox.recv_timeout(leave.saturating_duration_since(Instant::now())) {
+                Ok(message) => batch.push(message),
+                Err(_) => break,
+            }
+        }
         Some(batch)
     }
 

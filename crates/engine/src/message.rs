@@ -49,6 +49,13 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// Nobody waits for it, and it follows from what is written down already: a launch that went well.
+    pub fn can_wait(&self) -> bool {
+        matches!(self, Message::Report(report) if matches!(report.fact, Fact::Launched { .. } | Fact::TrainingBegan))
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     Cancel,

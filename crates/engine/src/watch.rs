@@ -105,7 +105,8 @@ impl Watcher {
         let size = |path| fs::metadata(path).map_or(0, |meta| meta.len());
         let log_from = if adopted { size(&log_path).saturating_sub(ADOPTED_LOG) } else { size(&log_path) };
         let metrics_from = if adopted { metrics_offset(&folder) } else { size(&metrics_path) };
-        if !adopted {
+        // Without it, it was 0.
+        if !adopted && metrics_from > 0 {
             fs::write(folder.join(METRICS_OFFSET), metrics_from.to_string())?;
         }
         let mut metrics = FileFollower::open(&metrics_path, metrics_from)?;

@@ -1,4 +1,5 @@
-//! The files of an attempt folder, in the order in which they appear.
+//! The files of an attempt folder, in the order in which they appear. On a journalling file system each new name costs about as
+//! much as an exec, so [`prepare`] makes what can be made before there is an attempt.
 //!
 //! None is synced: they tell a restarted studio what happened on this boot, and after a power cut the boot id in the
 //! claim says that the attempt was interrupted. What must last is committed by the studio itself.
@@ -10,15 +11,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::{ExitRecord, ProcessIdentity, RunningRecord};
 
-/// Whose the attempt is. Made by a hard link, so that only one can win and nobody sees it half written.
+/// Whose the attempt is. Made by a rename that replaces nothing, so that only one can win and nobody sees it half written.
 const CLAIM: &str = "claim";
 /// The running record, written by the task itself before its program is executed.
 const SPAWNED: &str = "spawned";
+/// Before it is whole. Only the task of the supervisor whose claim it is writes it.
+const SPAWNED_DRAFT: &str = ".spawned";
 /// The same, renamed once the program was executed.
 const RUNNING: &str = "running";
 /// Space for the exit record, set aside before the launch and filled in place, which works on a full disk.
@@ -42,15 +47,35 @@ pub(crate) enum Claim {
     },
 }
 
+/// Makes the folder of an attempt that is still to come. A launch into any other folder makes what it needs itself.
+pub fn prepare(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    File::create(dir.join(SPAWNED_DRAFT))?;
+    PreparedExit::new(dir)?.keep(dir).map(drop)
+}
+
 /// Returns whether the attempt is now ours; `false` when somebody was first.
 pub(crate) fn claim(dir: &Path, claim: &Claim) -> io::Result<bool> {
     let draft = draft(dir, CLAIM);
-    let linked = write_whole(&draft, claim).and_then(|()| fs::hard_link(&draft, dir.join(CLAIM)));
-    let _ = fs::remove_file(&draft);
-    match linked {
+    let renamed = write_whole(&draft, claim).and_then(|()| rename_if_new(&draft, &dir.join(CLAIM)));
+    if !matches!(renamed, Ok(true)) {
+        let _ = fs::remove_file(&draft);
+    }
+    renamed
+}
+
+/// Returns whether there was nothing of that name yet.
+fn rename_if_new(from: &Path, to: &Path) -> io::Result<bool> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error),
+        Err(Errno::EXIST) => Ok(false),
+        // A file system that cannot.
+        Err(Errno::INVAL | Errno::NOSYS) => match fs::hard_link(from, to) {
+            Ok(()) => fs::remove_file(from).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -60,7 +85,7 @@ pub(crate) fn read_claim(dir: &Path) -> io::Result<Option<Claim>> {
 }
 
 pub(crate) fn write_spawned(dir: &Path, record: &RunningRecord) -> io::Result<()> {
-    let draft = draft(dir, SPAWNED);
+    let draft = dir.join(SPAWNED_DRAFT);
     write_whole(&draft, record)?;
     fs::rename(draft, dir.join(SPAWNED))
 }
@@ -93,25 +118,38 @@ pub(crate) fn read_spawned(dir: &Path) -> io::Result<Option<RunningRecord>> {
 /// The exit record of an attempt that has not ended yet.
 pub(crate) struct PreparedExit {
     file: File,
-    draft: PathBuf,
+    /// `None`: it was prepared under its own name.
+    draft: Option<PathBuf>,
 }
 
 impl PreparedExit {
-    pub(crate) fn new(dir: &Path) -> io::Result<PreparedExit> {
+    /// The one that was [prepared](prepare), else a new one. Nobody writes to it before the attempt is theirs.
+    pub(crate) fn take(dir: &Path) -> io::Result<PreparedExit> {
+        match File::options().write(true).open(dir.join(RECORD)) {
+            Ok(file) if file.metadata()?.len() == RECORD_SIZE as u64 => Ok(PreparedExit { file, draft: None }),
+            _ => PreparedExit::new(dir),
+        }
+    }
+
+    fn new(dir: &Path) -> io::Result<PreparedExit> {
         let draft = draft(dir, RECORD);
         let mut file = File::create_new(&draft)?;
         file.write_all(&[b' '; RECORD_SIZE])?;
-        Ok(PreparedExit { file, draft })
+        Ok(PreparedExit { file, draft: Some(draft) })
     }
 
     /// Gives the record its name, once the attempt is ours.
     pub(crate) fn keep(self, dir: &Path) -> io::Result<File> {
-        fs::rename(&self.draft, dir.join(RECORD))?;
+        if let Some(draft) = self.draft {
+            fs::rename(draft, dir.join(RECORD))?;
+        }
         Ok(self.file)
     }
 
     pub(crate) fn discard(self) {
-        let _ = fs::remove_file(&self.draft);
+        if let Some(draft) = self.draft {
+            let _ = fs::remove_file(draft);
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod sys;
 mod wait;
 mod watch;
 
+pub use files::prepare;
 pub use follow::{Chunk, FileFollower};
 pub use launcher::{LaunchError, Launcher};
 pub use observe::{Observed, observe};

@@ -120,7 +120,7 @@ fn open_log(spec: &LaunchSpec) -> io::Result<LogCap> {
 fn claim(dir: &Path, identity: &ProcessIdentity) -> io::Result<Option<File>> {
     let said = |error: io::Error| io::Error::new(error.kind(), format!("attempt folder {}: {error}", dir.display()));
     fs::create_dir_all(dir).map_err(said)?;
-    let exit_record = PreparedExit::new(dir).map_err(said)?;
+    let exit_record = PreparedExit::take(dir).map_err(said)?;
     match files::claim(dir, &Claim::Supervisor(identity.clone())) {
         Ok(true) => Ok(Some(exit_record.keep(dir)?)),
         Ok(false) => {

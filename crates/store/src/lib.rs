@@ -11,6 +11,7 @@ mod check;
 mod migrate;
 mod read;
 mod rows;
+mod wal;
 mod write;
 
 use std::path::PathBuf;

@@ -1,4 +1,7 @@
-use std::path::Path;
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 use domain::{
     Adjustment, Attempt, Control, Demand, Dependency, Estimate, Measurement, Priority, Progress, StateKind, Task,
@@ -7,7 +10,7 @@ use domain::{
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, TransactionBehavior, params};
 
-use crate::{Result, StoreError, check, migrate, rows};
+use crate::{Result, StoreError, check, migrate, rows, wal};
 
 /// The only connection that writes.
 pub struct Writer {
@@ -167,6 +170,13 @@ impl Writer {
         check::durable(&connection, path)?;
         migrate::migrate(&mut connection, path)?;
         Ok(Writer { connection })
+    }
+
+    /// Makes commits faster by making the write-ahead log as long as it gets. Answers the file where that made it longer: a
+    /// commit before its content is on disk waits for all of it.
+    pub fn make_room(&mut self) -> Result<Option<File>> {
+        let path = self.connection.path().map(PathBuf::from);
+        path.map_or(Ok(None), |path| wal::make_room(&mut self.connection, &path))
     }
 
     /// Applies all changes in one transaction; the journal number of each change that has one, in order.
