@@ -29,6 +29,7 @@ pub use record::{End, Exit, ExitRecord, RunningRecord};
 pub use spec::LaunchSpec;
 pub use stop::{kill_now, stop};
 pub use supervisor::supervise;
+pub use sys::keep_heap_small;
 pub use wait::{AttemptEnd, Started, wait_end, wait_started};
 
 use launcher::Answer;

@@ -8,6 +8,18 @@ use rustix::process::Pid;
 
 use crate::Exit;
 
+/// Lets all threads of the process allocate from one heap, and gives large pieces back to the system at once: what one
+/// thread has freed another can use, so that a process which rests stays small. Call it before there is a second thread.
+pub fn keep_heap_small() {
+    const LARGE: libc::c_int = 1 << 20;
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it sets two numbers of the allocator; where it cannot, it changes nothing.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+    }
+}
+
 /// Leaves the studio: belongs to nobody, has no terminal, holds no file but the standard three.
 ///
 /// # Safety

@@ -2,7 +2,8 @@
 
 use std::{
     sync::{Arc, mpsc},
-    thread,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -11,7 +12,9 @@ use tokio::sync::oneshot;
 
 pub struct AuditLog {
     audit: Arc<Audit>,
-    sender: mpsc::Sender<Message>,
+    /// `None` only while this is dropped, as is the thread.
+    sender: Option<mpsc::Sender<Message>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// An entry, and whoever waits until it is durable.
@@ -19,6 +22,8 @@ type Message = (Entry, Option<oneshot::Sender<()>>);
 
 /// Entries written in one transaction at most.
 const BATCH: usize = 512;
+/// So long an entry that nobody waits for waits for others: each write to the disk delays those of the queue.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// What a handler adds to the entry about its request.
 #[derive(Debug, Clone, Default)]
@@ -55,9 +60,8 @@ impl AuditLog {
         let audit = Arc::new(audit);
         let writing = audit.clone();
         let write = move || {
-            while let Ok(first) = inbox.recv() {
-                let more = std::iter::from_fn(|| inbox.try_recv().ok()).take(BATCH - 1);
-                let (entries, waiting): (Vec<Entry>, Vec<_>) = std::iter::once(first).chain(more).unzip();
+            while let Some(batch) = gather(&inbox) {
+                let (entries, waiting): (Vec<Entry>, Vec<_>) = batch.into_iter().unzip();
                 if let Err(error) = writing.append(&entries) {
                     tracing::error!("the audit log could not be written: {error}");
                 }
@@ -67,8 +71,8 @@ impl AuditLog {
                 }
             }
         };
-        thread::Builder::new().name("audit".into()).spawn(write).expect("a thread can be spawned");
-        AuditLog { audit, sender }
+        let thread = thread::Builder::new().name("audit".into()).spawn(write).expect("a thread can be spawned");
+        AuditLog { audit, sender: Some(sender), thread: Some(thread) }
     }
 
     /// Newest first. May block.
@@ -78,14 +82,43 @@ impl AuditLog {
 
     /// Written soon; nobody waits for it.
     pub fn note(&self, entry: Entry) {
-        // The thread goes only when this does.
-        let _ = self.sender.send((entry, None));
+        self.send(entry, None);
     }
 
     /// Durable when it returns; where that failed, the studio's log says so.
     pub async fn record(&self, entry: Entry) {
         let (written, wait) = oneshot::channel();
-        let _ = self.sender.send((entry, Some(written)));
+        self.send(entry, Some(written));
         let _ = wait.await;
     }
+
+    fn send(&self, entry: Entry, written: Option<oneshot::Sender<()>>) {
+        // The thread goes only when this does.
+        if let Some(sender) = &self.sender {
+            let _ = sender.send((entry, written));
+        }
+    }
+}
+
+impl Drop for AuditLog {
+    /// Returns when all is written.
+    fn drop(&mut self) {
+        drop(self.sender.take());
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// What has come, and what comes within [`GATHER`] unless somebody waits. `None` when nobody can send any more.
+fn gather(inbox: &mpsc::Receiver<Message>) -> Option<Vec<Message>> {
+    let mut batch = vec![inbox.recv().ok()?];
+    let until = Instant::now() + GATHER;
+    while batch.len() < BATCH {
+        let waits = batch.iter().any(|(_, written)| written.is_some());
+        let left = if waits { Duration::ZERO } else { until.saturating_duration_since(Instant::now()) };
+        match inbox.recv_timeout(left) {
+            Ok(message) => batch.push(message),
+            Err(_) => break,
+        }
+    }
+    Some(batch)
 }

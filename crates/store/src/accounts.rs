@@ -136,6 +136,7 @@ impl Accounts {
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "cache_size", -128)?;
         Ok(Accounts { connection: Mutex::new(connection) })
     }
 

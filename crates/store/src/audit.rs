@@ -90,6 +90,7 @@ impl Audit {
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.busy_timeout(std::time::Duration::from_secs(5))?;
+            connection.pragma_update(None, "cache_size", -256)?;
             Ok(connection)
         };
         let connection = open().map_err(|source| StoreError::Open { path: path.to_owned(), source })?;

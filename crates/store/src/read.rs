@@ -6,10 +6,13 @@ use rusqlite::{Connection, OpenFlags, Row, params};
 
 use crate::{Result, StoreError, rows};
 
+/// One for each thread that answers requests, and two.
+const KEPT: usize = 4;
+
 /// Reads beside the writer; each call sees everything committed before it began.
 pub struct Reader {
     path: PathBuf,
-    /// Idle connections; a burst of readers opens more, which are kept for the next burst.
+    /// Idle connections, [`KEPT`] at most; a burst of readers opens more.
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -223,7 +226,10 @@ impl Reader {
             None => self.connect().map_err(|source| StoreError::Open { path: self.path.clone(), source })?,
         };
         let answer = read(&connection);
-        self.idle.lock().expect("no reader panics while it holds the pool").push(connection);
+        let mut idle = self.idle.lock().expect("no reader panics while it holds the pool");
+        if idle.len() < KEPT {
+            idle.push(connection);
+        }
         answer
     }
 
@@ -233,6 +239,8 @@ impl Reader {
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.pragma_update(None, "query_only", true)?;
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        // The pages are in the system's cache anyway.
+        connection.pragma_update(None, "cache_size", -256)?;
         Ok(connection)
     }
 }

@@ -164,6 +164,7 @@ impl Writer {
             connection.pragma_update(None, "foreign_keys", true)?;
             connection.busy_timeout(std::time::Duration::from_secs(5))?;
             connection.set_prepared_statement_cache_capacity(32);
+            connection.pragma_update(None, "cache_size", -1024)?;
             Ok(connection)
         };
         let mut connection = open().map_err(|source| StoreError::Open { path: path.to_owned(), source })?;

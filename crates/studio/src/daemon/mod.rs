@@ -57,6 +57,7 @@ pub fn run(
     config: &Config,
     ready: impl FnOnce(&str, Option<&str>) -> io::Result<()>,
 ) -> Result<()> {
+    runner::keep_heap_small();
     guard_address(home, ports.listen, config)?;
     let tls = ports.tls.as_ref().map(listen::certificate).transpose()?;
     make_private(home).map_err(|error| unwritable(home, home.root(), &error))?;
