@@ -11,6 +11,9 @@ use super::{
     stage::{self, Stage, output},
 };
 
+/// Bytes of a card.
+const CARD: f64 = 24.0 * (1u64 << 30) as f64;
+
 /// A server with a journal and one worker.
 pub struct HyperQueue {
     program: PathBuf,
@@ -66,8 +69,9 @@ impl Peer for HyperQueue {
         let mut command = self.client(stage);
         command.args(["submit", "--stdout=none", "--stderr=none"]);
         if job.gpus > 0 {
-            // It knows of no memory: a third of a card for jobs that share.
-            let amount = if job.share { "0.33".into() } else { job.gpus.to_string() };
+            // It knows of no memory, so whoever submits has to say which part of a card that is.
+            let part = (job.memory as f64 / CARD * 100.0).ceil() / 100.0;
+            let amount = if job.share { part.to_string() } else { job.gpus.to_string() };
             command.args(["--cpus", "1", "--resource", &format!("gpus/nvidia={amount}")]);
         }
         output(command.arg("--").args(&job.argv)).map(drop)
