@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{DeviceGrant, Grant};
+use domain::{Device, DeviceGrant, Grant};
 
 use crate::{
     Waiting,
@@ -35,16 +35,29 @@ pub fn on_devices(ledger: &Ledger<'_>, reservation: Option<&Reservation>, waitin
 /// A device by its place in the ledger.
 type Candidate<'a> = (usize, &'a Account<'a>);
 
-/// GPUs of one kind, if there are enough: the slowest sets the pace of all.
+/// GPUs of one model if there are enough, else of one architecture, else any: the slowest sets the pace of all. Of kinds
+/// that have enough, the one least shared, then the smallest.
 fn alike<'a>(fitting: &[Candidate<'a>], wanted: usize) -> Vec<Candidate<'a>> {
-    let mut kinds: BTreeMap<_, Vec<Candidate<'a>>> = BTreeMap::new();
+    of_one_kind(fitting, wanted, |device| (&device.architecture, &device.name))
+        .or_else(|| of_one_kind(fitting, wanted, |device| &device.architecture))
+        .unwrap_or_else(|| fitting.to_vec())
+}
+
+fn of_one_kind<'a, Kind: Ord>(
+    fitting: &[Candidate<'a>],
+    wanted: usize,
+    kind: impl Fn(&'a Device) -> Kind,
+) -> Option<Vec<Candidate<'a>>> {
+    let mut kinds: BTreeMap<Kind, Vec<Candidate<'a>>> = BTreeMap::new();
     for (index, account) in fitting {
-        let device = &account.reading.device;
-        kinds.entry((&device.architecture, &device.name)).or_default().push((*index, account));
+        kinds.entry(kind(&account.reading.device)).or_default().push((*index, account));
     }
-    let mut enough: Vec<_> = kinds.into_values().filter(|alike| alike.len() >= wanted).collect();
-    enough.sort_by_key(|alike| alike.iter().take(wanted).map(|(_, account)| account.promises.len()).sum::<usize>());
-    enough.into_iter().next().unwrap_or_else(|| fitting.to_vec())
+    let enough = kinds.into_values().filter(|alike| alike.len() >= wanted);
+    enough.min_by_key(|alike| {
+        let chosen = || alike.iter().take(wanted).map(|(_, account)| account);
+        let sharing: usize = chosen().map(|account| account.promises.len()).sum();
+        (sharing, chosen().map(|account| account.allocatable()).max(), alike[0].0)
+    })
 }
 
 pub fn fits(ledger: &Ledger<'_>, account: &Account<'_>, waiting: &Waiting) -> bool {

@@ -1,3 +1,4 @@
+use domain::Reading;
 use scheduler::{Policy, Waiting, free, shortfall};
 
 use crate::build::{GIB, gpu, holding, inventory, lasting, plan_of, simulated, started, waiting};
@@ -21,6 +22,29 @@ fn a_gpu_that_others_use_is_left_alone_if_the_owner_wants_it_so() {
     };
     assert_eq!(starts(2).starts.len(), 1, "a desktop is no use");
     assert_eq!(starts(10).waits[0].1.code(), "foreign_use");
+}
+
+/// A card of this model and architecture.
+fn model(index: u32, gib: u64, name: &str, architecture: &str) -> Reading {
+    let mut reading = gpu(index, gib, 0);
+    (reading.device.name, reading.device.architecture) = (name.into(), Some(architecture.into()));
+    reading
+}
+
+#[test]
+fn a_gang_gets_cards_of_one_model_or_else_of_one_architecture_the_smallest_that_do() {
+    let pair = |readings: Vec<Reading>| {
+        let plan = plan_of(&Policy::fifo(), Some(&inventory(readings)), &[waiting(1, 2, Some(10))], &[]);
+        plan.starts[0].grant.devices.iter().map(|granted| granted.device.0.clone()).collect::<Vec<_>>()
+    };
+    let (a100, a30) = ((80, "A100", "Ampere"), (24, "A30", "Ampere"));
+    let (h100, l4) = ((80, "H100", "Hopper"), (24, "L4", "Ada"));
+    let cards = |kinds: &[(u64, &str, &str)]| {
+        kinds.iter().zip(0..).map(|((gib, name, of), index)| model(index, *gib, name, of)).collect::<Vec<_>>()
+    };
+    assert_eq!(pair(cards(&[a100, a100, l4, l4])), ["GPU-2", "GPU-3"], "the large ones are left to who needs them");
+    assert_eq!(pair(cards(&[a100, l4, a30, h100])), ["GPU-0", "GPU-2"], "both Ampere");
+    assert_eq!(pair(cards(&[a100, l4, h100])), ["GPU-0", "GPU-1"], "no two are alike");
 }
 
 /// Nobody knows when the running task ends, nor how long those behind the gang take: they do not go before it.
