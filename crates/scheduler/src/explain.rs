@@ -35,8 +35,8 @@ type Need = (u32, Option<u64>, bool);
 #[derive(Default)]
 pub struct Waits {
     waits: Vec<(TaskId, Arc<WaitCause>)>,
-    /// The first that has to wait for what others hold.
-    first: Option<TaskId>,
+    /// Somebody waits for what others hold.
+    is_wanted: bool,
     /// What those behind it wait for where nobody goes before another.
     behind: Option<Arc<WaitCause>>,
     /// The least bytes with this need that found no devices, until something is promised: more will not either.
@@ -92,7 +92,7 @@ impl Waits {
         (bytes(waiting) >= *least && longest(waiting) >= *shortest).then(|| cause.clone())
     }
 
-    /// Says why the task found no devices; true for the first that waits for what others hold.
+    /// Says why the task found no devices; true if it waits for what others hold.
     pub fn explain(&mut self, ledger: &Ledger<'_>, reservation: Option<&Reservation>, waiting: &Waiting) -> bool {
         self.told += 1;
         let need = need(waiting, if self.told > EXACT { ALIKE } else { 1 });
@@ -112,22 +112,22 @@ impl Waits {
         if waiting.refused.is_empty() {
             self.known.insert(need, (bytes(waiting), cause.clone()));
         }
-        let is_first = self.first.is_none() && !is_for_ever(&cause);
-        if is_first {
-            self.first = Some(waiting.task);
-            if !ledger.policy.backfill {
-                self.behind = Some(match &*cause {
-                    WaitCause::DevicesBusy { .. } | WaitCause::NoUsableDevice { .. } => cause,
-                    _ => Arc::new(WaitCause::Behind { task: waiting.task }),
-                });
-            }
+        if is_for_ever(&cause) {
+            return false;
         }
-        is_first
+        self.is_wanted = true;
+        if !ledger.policy.backfill {
+            self.behind = Some(match &*cause {
+                WaitCause::DevicesBusy { .. } | WaitCause::NoUsableDevice { .. } => cause,
+                _ => Arc::new(WaitCause::Behind { task: waiting.task }),
+            });
+        }
+        true
     }
 
     /// All that wait, if any, wait for something else, or for more than this machine has.
     pub fn nobody_wants_a_device(&self) -> bool {
-        self.first.is_none() && self.behind.is_none()
+        !self.is_wanted && self.behind.is_none()
     }
 
     pub fn numbered(self) -> Vec<(TaskId, WaitReason)> {

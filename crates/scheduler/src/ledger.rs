@@ -100,6 +100,11 @@ impl Promise {
     pub fn unused(&self) -> u64 {
         self.granted.map_or(0, |granted| granted.saturating_sub(self.used.unwrap_or(0)))
     }
+
+    /// What is being stopped counts as gone.
+    pub fn end(&self, now: Timestamp) -> Timestamp {
+        if self.is_leaving { now } else { self.ends_at }
+    }
 }
 
 impl<'a> Account<'a> {
@@ -150,6 +155,11 @@ impl<'a> Account<'a> {
     /// Promises that will still be held at that time.
     fn lasting(&self, at: Timestamp) -> impl Iterator<Item = &Promise> {
         self.promises.iter().filter(move |promise| !promise.is_leaving && promise.ends_at > at)
+    }
+
+    /// When the last of those will have ended that have by then; now, if there is none.
+    pub fn free_from(&self, at: Timestamp, now: Timestamp) -> Timestamp {
+        self.promises.iter().map(|promise| promise.end(now)).filter(|end| *end <= at).max().unwrap_or(now)
     }
 
     pub fn left_at(&self, at: Timestamp) -> usize {

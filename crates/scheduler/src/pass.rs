@@ -21,6 +21,7 @@ pub struct Pass<'a> {
     quotas: Quotas<'a>,
     waits: Waits,
     pub reservation: Option<Reservation>,
+    has_head: bool,
     starts: Vec<Start>,
     pub preempts: Vec<Preempt>,
 }
@@ -33,6 +34,7 @@ impl<'a> Pass<'a> {
             quotas: Quotas::new(queue),
             waits: Waits::default(),
             reservation: None,
+            has_head: false,
             starts: Vec::new(),
             preempts: Vec::new(),
         };
@@ -57,12 +59,22 @@ impl<'a> Pass<'a> {
             self.starts.push(Start { task: waiting.task, grant });
             return;
         }
-        let is_first = self.waits.explain(&self.ledger, self.reservation.as_ref(), waiting);
-        if is_first && self.ledger.policy.backfill {
-            let victims = preempt::in_favour_of(&self.ledger, self.running, waiting);
-            self.stop(victims);
-            self.reservation = reserve::for_first(&self.ledger, waiting);
+        if self.waits.explain(&self.ledger, self.reservation.as_ref(), waiting) && !self.has_head {
+            self.lead(waiting);
         }
+    }
+
+    /// The first for whom something is stopped or kept is the head, whom nobody behind may delay. One for whom neither helps,
+    /// because other programs have what it waits for, leaves that to the next.
+    fn lead(&mut self, waiting: &Waiting) {
+        if !self.ledger.policy.backfill {
+            return;
+        }
+        let victims = preempt::in_favour_of(&self.ledger, self.running, waiting);
+        self.has_head = !victims.is_empty();
+        self.stop(victims);
+        self.reservation = reserve::for_first(&self.ledger, waiting);
+        self.has_head |= self.reservation.is_some();
     }
 
     /// What is to be stopped for nobody's turn.

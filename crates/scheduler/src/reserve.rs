@@ -1,5 +1,7 @@
 //! Devices kept for the first task that does not fit, at the earliest moment at which it will (EASY backfilling).
 
+use std::cmp::Reverse;
+
 use domain::{TaskId, WaitCause};
 use jiff::Timestamp;
 
@@ -28,7 +30,7 @@ struct Kept {
 
 /// `None` where no end would make room, because other programs have it: then there is nothing to be delayed.
 pub fn for_first(ledger: &Ledger<'_>, waiting: &Waiting) -> Option<Reservation> {
-    let end = |promise: &Promise| if promise.is_leaving { ledger.now } else { promise.ends_at };
+    let end = |promise: &Promise| promise.end(ledger.now);
     let mut ends: Vec<Timestamp> = ledger.accounts.iter().flat_map(|account| &account.promises).map(end).collect();
     ends.sort_unstable();
     ends.dedup();
@@ -39,7 +41,10 @@ pub fn for_first(ledger: &Ledger<'_>, waiting: &Waiting) -> Option<Reservation> 
         if roomy.len() < wanted {
             return None;
         }
-        roomy.sort_by_key(|(index, account)| (account.left_at(at), account.allocatable(), *index));
+        // Those that come free last: until then the others are anybody's, whatever starts on them and however long it takes.
+        roomy.sort_by_key(|(index, account)| {
+            (account.left_at(at), Reverse(account.free_from(at, ledger.now)), account.allocatable(), *index)
+        });
         roomy.truncate(wanted);
         let kept = |(index, account): (usize, &Account<'_>)| {
             let needed = waiting.demand.memory.filter(|_| waiting.demand.shares && account.is_shared());

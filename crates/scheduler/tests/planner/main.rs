@@ -8,5 +8,6 @@ mod order;
 mod placing;
 mod properties;
 mod quotas;
+mod reserving;
 mod stopping;
 mod waits;
