@@ -82,7 +82,7 @@ impl<'a> Pass<'a> {
         let victims = packing::not_paying(&self.ledger, self.running);
         self.stop(victims);
         if self.waits.nobody_wants_a_device() {
-            let movers = preempt::to_spread(&self.ledger, self.running);
+            let movers = preempt::to_spread(&self.ledger, &self.quotas, self.running);
             self.stop(movers);
         }
     }

@@ -2,13 +2,14 @@
 
 use std::cmp::Reverse;
 
-use domain::{DeviceId, Priority};
+use domain::{Demand, DeviceGrant, DeviceId, Priority};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     Policy, Preempt, PreemptReason, Running, Waiting,
     ledger::{Account, Ledger},
     place,
+    quota::Quotas,
 };
 
 /// A long task makes room for those that take less than this part of what it still needs.
@@ -24,27 +25,61 @@ pub fn in_favour_of(ledger: &Ledger<'_>, running: &[Running], waiting: &Waiting)
             && makes_room_at(ledger.policy, running, waiting, ledger.now) == Some(ledger.now)
     };
     let victims: Vec<&Running> = running.iter().filter(may_stop).collect();
-    let mut options: Vec<(SignedDuration, usize, Vec<&Running>)> = ledger
+    let mut options: Vec<(usize, Vec<&Running>)> = ledger
         .accounts
         .iter()
         .enumerate()
-        .filter_map(|(index, account)| {
-            let stopped = make_room(ledger, account, &victims, waiting)?;
-            Some((stopped.iter().filter_map(|running| running.loss).sum(), index, stopped))
-        })
+        .filter_map(|(index, account)| Some((index, make_room(ledger, account, &victims, waiting)?)))
         .collect();
     // Where all lose alike, the one that needs longest still.
-    let end = |stopped: &[&Running]| stopped.iter().filter_map(|running| running.ends_at).min();
-    options.sort_by_key(|(loss, index, stopped)| (*loss, Reverse(end(stopped)), *index));
+    options.sort_by_key(|(index, stopped)| {
+        let class = stopped.iter().map(|running| class(running, waiting)).max();
+        let loss: SignedDuration = stopped.iter().filter_map(|running| running.loss).sum();
+        let end = stopped.iter().filter_map(|running| running.ends_at).min();
+        (class, loss, Reverse(end), *index)
+    });
     let wanted = waiting.demand.devices.max(1) as usize;
     if options.len() < wanted {
         return Vec::new();
     }
-    let mut stopped: Vec<_> =
-        options.into_iter().take(wanted).flat_map(|(_, _, stopped)| stopped).map(|running| running.task).collect();
-    stopped.sort_unstable();
-    stopped.dedup();
-    stopped.into_iter().map(|task| Preempt { task, why: PreemptReason::InFavourOf(waiting.task) }).collect()
+    let mut stopped: Vec<&Running> = options.into_iter().take(wanted).flat_map(|(_, stopped)| stopped).collect();
+    stopped.sort_unstable_by_key(|running| running.task);
+    stopped.dedup_by_key(|running| running.task);
+    // One that has several devices may make room on all of them.
+    let stopped = needed(stopped, waiting, |stopped| {
+        ledger.accounts.iter().filter(|account| has_room(ledger, account, stopped, waiting)).count() >= wanted
+    });
+    stopped
+        .into_iter()
+        .map(|running| Preempt { task: running.task, why: PreemptReason::InFavourOf(waiting.task) })
+        .collect()
+}
+
+/// For an urgent task those of the lowest class go first; for others only their loss counts.
+fn class(running: &Running, waiting: &Waiting) -> Option<Priority> {
+    (waiting.priority == Priority::Urgent).then_some(running.priority)
+}
+
+/// Without those whom it does not take, the dearest left out first.
+fn needed<'a>(
+    mut stopped: Vec<&'a Running>,
+    waiting: &Waiting,
+    is_enough: impl Fn(&[&'a Running]) -> bool,
+) -> Vec<&'a Running> {
+    let mut dearest = stopped.clone();
+    dearest.sort_by_key(|running| Reverse((class(running, waiting), running.loss, running.task)));
+    for running in dearest {
+        let fewer: Vec<&Running> = stopped.iter().filter(|other| other.task != running.task).copied().collect();
+        if is_enough(&fewer) {
+            stopped = fewer;
+        }
+    }
+    stopped
+}
+
+fn has_room(ledger: &Ledger<'_>, account: &Account<'_>, stopped: &[&Running], waiting: &Waiting) -> bool {
+    let tasks: Vec<_> = stopped.iter().map(|running| running.task).chain(ledger.leaving.iter().copied()).collect();
+    place::fits(ledger, &account.without(&tasks), waiting)
 }
 
 /// From when on the running task makes room for the waiting one; `None`: not at all.
@@ -56,11 +91,12 @@ pub fn makes_room_at(policy: &Policy, running: &Running, waiting: &Waiting, now:
     }
     let at = once_it_ran(rules.long.max(rules.after))?;
     let rest = running.ends_at?.duration_since(at);
-    let is_worth_it = running.priority <= waiting.priority && policy.length(waiting) * MUCH_SHORTER < rest;
+    // A guess is no reason to stop anybody.
+    let is_worth_it = running.priority <= waiting.priority && waiting.expected?.saturating_mul(MUCH_SHORTER) < rest;
     is_worth_it.then_some(at)
 }
 
-/// The victims on this device that have to go, those that lose least first; empty if it has room as it is.
+/// The victims on this device that have to go, those that lose least; empty if it has room as it is.
 fn make_room<'a>(
     ledger: &Ledger<'_>,
     account: &Account<'_>,
@@ -72,16 +108,15 @@ fn make_room<'a>(
         .filter(|victim| victim.grant.devices.iter().any(|granted| granted.device == *account.id()))
         .copied()
         .collect();
-    here.sort_by_key(|victim| (victim.loss, victim.task));
-    (0..=here.len()).map(|count| &here[..count]).find_map(|stopped| {
-        let tasks: Vec<_> = stopped.iter().map(|running| running.task).chain(ledger.leaving.iter().copied()).collect();
-        place::fits(ledger, &account.without(&tasks), waiting).then(|| stopped.to_vec())
-    })
+    here.sort_by_key(|victim| (class(victim, waiting), victim.loss, victim.task));
+    let is_enough = |stopped: &[&Running]| has_room(ledger, account, stopped, waiting);
+    let enough = (0..=here.len()).map(|count| &here[..count]).find(|stopped| is_enough(stopped))?;
+    Some(needed(enough.to_vec(), waiting, is_enough))
 }
 
 /// With nobody waiting for a device, tasks that share a GPU move to one that is idle, the youngest first: each its own move, by way of
 /// a checkpoint and the queue.
-pub fn to_spread(ledger: &Ledger<'_>, running: &[Running]) -> Vec<Preempt> {
+pub fn to_spread(ledger: &Ledger<'_>, quotas: &Quotas<'_>, running: &[Running]) -> Vec<Preempt> {
     let Some(rules) = ledger.policy.preemption.as_ref().filter(|_| ledger.leaving.is_empty()) else {
         return Vec::new();
     };
@@ -94,6 +129,7 @@ pub fn to_spread(ledger: &Ledger<'_>, running: &[Running]) -> Vec<Preempt> {
             let rest = running.ends_at.map(|ends_at| ends_at.duration_since(ledger.now));
             account.is_some_and(|account| account.promises.len() > 1)
                 && running.loss.is_some()
+                && quotas.let_back(&running.owner)
                 && ledger.now.duration_since(running.started_at) >= rules.after
                 && rest.is_some_and(|rest| rest >= WORTH_A_MOVE)
         })
@@ -104,7 +140,7 @@ pub fn to_spread(ledger: &Ledger<'_>, running: &[Running]) -> Vec<Preempt> {
     for account in idle {
         let mover = crowded.iter().find(|running| {
             let granted = &running.grant.devices[0];
-            let fits = granted.bytes.is_none_or(|bytes| account.free() >= bytes);
+            let fits = place::fits(ledger, account, &again(running, granted));
             let is_crowded = left.iter().any(|(id, promises)| **id == granted.device && *promises > 1);
             fits && is_crowded && !moved.iter().any(|preempt| preempt.task == running.task)
         });
@@ -115,4 +151,20 @@ pub fn to_spread(ledger: &Ledger<'_>, running: &[Running]) -> Vec<Preempt> {
         }
     }
     moved
+}
+
+/// As it will stand in the queue after a checkpoint.
+fn again(running: &Running, granted: &DeviceGrant) -> Waiting {
+    Waiting {
+        task: running.task,
+        owner: running.owner.clone(),
+        priority: running.priority,
+        urgency: 0,
+        since: running.started_at,
+        expected: None,
+        deadline: None,
+        demand: Demand { devices: 1, memory: granted.bytes, shares: running.shares },
+        blocked: None,
+        refused: Vec::new(),
+    }
 }

@@ -49,6 +49,14 @@ impl<'a> Quotas<'a> {
         share.said.clone()
     }
 
+    /// Whoever of this owner's is stopped may come back: no more runs than may.
+    pub fn let_back(&self, owner: &str) -> bool {
+        let within = |used: u32, limit: Option<u32>| limit.is_none_or(|limit| used <= limit);
+        let is_within =
+            |share: &Share| within(share.running, share.quota.running) && within(share.gpus, share.quota.gpus);
+        self.shares.get(owner).is_none_or(is_within)
+    }
+
     /// The task starts.
     pub fn take(&mut self, waiting: &Waiting) {
         self.add(&waiting.owner, waiting.demand.devices.max(1));

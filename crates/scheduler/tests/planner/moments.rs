@@ -44,6 +44,20 @@ impl Moment {
         self.inventory.as_ref().and_then(|inventory| inventory.get(device)).expect("only devices of the inventory")
     }
 
+    /// As the running task will stand in the queue when it was stopped.
+    pub fn again(&self, running: &Running) -> Waiting {
+        let [granted] = &running.grant.devices[..] else { panic!("on one device") };
+        let alone = waiting(running.task.number, 1, None);
+        let demand = Demand { memory: granted.bytes, shares: running.shares, ..alone.demand };
+        Waiting { owner: running.owner.clone(), priority: running.priority, demand, ..alone }
+    }
+
+    /// What the plan does not stop.
+    pub fn staying(&self, plan: &Plan) -> Vec<Running> {
+        let stays = |running: &&Running| !plan.preempts.iter().any(|preempt| preempt.task == running.task);
+        self.running.iter().filter(stays).cloned().collect()
+    }
+
     /// What the plan starts, as it would be seen running a moment later.
     pub fn begun(&self, plan: &Plan) -> Vec<Running> {
         let begin = |start: &scheduler::Start| Running {

@@ -77,6 +77,12 @@ proptest! {
                     let is_wanted = plan.waits.iter()
                         .any(|(task, reason)| moment.waiting(*task).blocked.is_none() && wants(&reason.cause));
                     prop_assert!(settled && !is_wanted, "nobody else could have the idle device");
+                    // It starts there, if it asks again.
+                    let again = Waiting { expected: None, ..moment.again(victim) };
+                    let alone = Moment { waiting: vec![again], running: moment.staying(&plan), ..moment.clone() };
+                    let target = alone.plan().starts.iter().map(|start| start.grant.devices[0].device.clone()).next();
+                    let is_idle = |device| !moment.running.iter().any(|running| holds(running, &device));
+                    prop_assert!(target.is_some_and(is_idle));
                 }
                 PreemptReason::NotPaying { with, .. } => {
                     let with = moment.running(*with);
@@ -217,6 +223,64 @@ fn long_tasks_make_room_for_much_shorter_ones_and_all_for_urgent_ones() {
     assert_eq!(stops(2, &[asks(10, Priority::Normal)], &young), [], "not in the first hour");
     let urgent = [(2, PreemptReason::InFavourOf(id(9)))];
     assert_eq!(stops(2, &[asks(10, Priority::Urgent)], &young), urgent, "never in the first ten minutes");
+}
+
+#[test]
+fn a_guess_at_the_length_stops_nobody() {
+    let running = [settled(1, "GPU-0", 90)];
+    assert_eq!(stops(1, &[waiting(9, 1, Some(20))], &running), [], "it counts as an hour, of which nobody is sure");
+    let short = Waiting { expected: Some(minutes(30)), ..waiting(9, 1, Some(20)) };
+    assert_eq!(stops(1, &[short], &running), [(1, PreemptReason::InFavourOf(id(9)))]);
+    let urgent = Waiting { priority: Priority::Urgent, ..waiting(9, 1, Some(20)) };
+    assert_eq!(stops(1, &[urgent], &running), [(1, PreemptReason::InFavourOf(id(9)))]);
+}
+
+/// A task that holds so many GiB and would lose so many minutes.
+fn costing(task: u64, gib: u64, loss: i64, priority: Priority) -> Running {
+    let used = vec![Some(gib * GIB)];
+    let grant = holding(task, "GPU-0", Some(gib), None).grant;
+    Running { grant, used, loss: Some(minutes(loss)), priority, ..settled(task, "GPU-0", 90) }
+}
+
+#[test]
+fn nobody_is_stopped_whom_it_does_not_take() {
+    let urgent = |gib| Waiting { priority: Priority::Urgent, ..waiting(9, 1, Some(gib)) };
+    let two = [costing(1, 3, 1, Priority::Normal), costing(2, 18, 5, Priority::Normal)];
+    let only = [(2, PreemptReason::InFavourOf(id(9)))];
+    assert_eq!(stops(1, &[urgent(18)], &two), only, "3 GiB would not do, and are not needed beside the 18");
+    let all = [1, 2].map(|task| (task, PreemptReason::InFavourOf(id(9))));
+    assert_eq!(stops(1, &[urgent(23)], &two), all);
+    // A gang makes room on both of its devices.
+    let mut both = costing(1, 20, 5, Priority::Normal);
+    both.grant.devices.push(DeviceGrant { device: DeviceId("GPU-1".into()), bytes: Some(20 * GIB) });
+    both.used.push(Some(20 * GIB));
+    let beside = Running { grant: holding(2, "GPU-1", Some(3), None).grant, ..costing(2, 3, 1, Priority::Normal) };
+    let gang = Waiting { priority: Priority::Urgent, ..waiting(9, 2, Some(20)) };
+    assert_eq!(stops(2, &[gang], &[both, beside]), [(1, PreemptReason::InFavourOf(id(9)))]);
+}
+
+#[test]
+fn for_urgent_tasks_those_of_a_lower_class_are_stopped_first() {
+    let room = |task| [(task, PreemptReason::InFavourOf(id(9)))];
+    let urgent = Waiting { priority: Priority::Urgent, ..waiting(9, 1, Some(9)) };
+    let running = [costing(1, 10, 1, Priority::High), costing(2, 10, 5, Priority::Low)];
+    assert_eq!(stops(1, std::slice::from_ref(&urgent), &running), room(2));
+    let elsewhere = Running { grant: holding(2, "GPU-1", Some(20), None).grant, ..costing(2, 20, 5, Priority::Normal) };
+    let large = Waiting { demand: waiting(9, 1, Some(20)).demand, ..urgent };
+    assert_eq!(stops(2, &[large], &[costing(1, 20, 1, Priority::High), elsewhere]), room(2), "on whichever device");
+}
+
+/// It would be paused, find the idle card refused, go on where it was, and be paused again.
+#[test]
+fn nobody_is_moved_where_it_may_not_go() {
+    let sharing = [1, 2].map(|task| Running { used: vec![Some(8 * GIB)], ..settled(task, "GPU-0", 90 - task as i64) });
+    let moved = |exclusive| {
+        let mut readings = full(1, &sharing);
+        readings.push(gpu(1, 80, 8));
+        let policy = Policy { exclusive, ..Policy::default() };
+        plan_of(&policy, Some(&inventory(readings)), &[], &sharing).preempts.len()
+    };
+    assert_eq!((moved(false), moved(true)), (1, 0));
 }
 
 /// While the first victim saves its work, the planner is asked again and again.
