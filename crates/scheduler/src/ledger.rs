@@ -172,7 +172,9 @@ impl<'a> Account<'a> {
 
     /// Bytes that will be free and not promised, if other programs keep what they have.
     pub fn free_at(&self, at: Timestamp) -> u64 {
-        let promised: u64 = self.lasting(at).filter_map(|promise| promise.granted).sum();
+        // Who has more than its grant keeps that.
+        let held = |promise: &Promise| promise.granted.map(|granted| granted.max(promise.used.unwrap_or(0)));
+        let promised: u64 = self.lasting(at).filter_map(held).sum();
         self.allocatable().saturating_sub(self.foreign + promised)
     }
 

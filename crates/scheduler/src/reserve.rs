@@ -54,7 +54,8 @@ pub fn for_first(ledger: &Ledger<'_>, waiting: &Waiting) -> Option<Reservation> 
     })
 }
 
-fn has_room(ledger: &Ledger<'_>, account: &Account<'_>, waiting: &Waiting, at: Timestamp) -> bool {
+/// The task fits when what will have ended by then has, and other programs keep what they have.
+pub fn has_room(ledger: &Ledger<'_>, account: &Account<'_>, waiting: &Waiting, at: Timestamp) -> bool {
     let left = account.left_at(at);
     place::can_ever(account, waiting)
         && !account.is_left_alone(ledger.policy)

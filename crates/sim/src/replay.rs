@@ -134,9 +134,9 @@ impl<'a> Replay<'a> {
     /// Keeps what the jobs from this one on are told when they come.
     fn foretell(&mut self, waits: Vec<(TaskId, WaitReason)>, first: TaskId, now: Micros) {
         let plan = Plan { waits, ..Plan::default() };
-        let (policy, gpus) = (&self.options.policy, self.machine.inventory.devices.len());
+        let (policy, inventory) = (&self.options.policy, &self.machine.inventory);
         let limit = plan.waits.len();
-        for told in forecast(policy, &plan, &self.waiting, &self.machine.running, gpus, timestamp(now), limit) {
+        for told in forecast(policy, &plan, inventory, &self.waiting, &self.machine.running, timestamp(now), limit) {
             if told.task >= first {
                 let seconds = |at: Timestamp| at.as_microsecond() as f64 / 1e6;
                 let (start_s, end_s) = (seconds(told.starts_at), seconds(told.ends_at));

@@ -110,8 +110,8 @@ impl Moment {
             let plan = black_box(plan(&self.policy, Some(&self.inventory), queue, NOW));
             planning = (processor_seconds() - began).min(planning);
             let began = processor_seconds();
-            let devices = GPUS as usize;
-            black_box(forecast(&self.policy, &plan, &self.waiting, &self.running, devices, NOW, FORECASTS));
+            let (waiting, running) = (&self.waiting, &self.running);
+            black_box(forecast(&self.policy, &plan, &self.inventory, waiting, running, NOW, FORECASTS));
             foretelling = (processor_seconds() - began).min(foretelling);
         }
         (planning * 1e3, foretelling * 1e3)

@@ -47,13 +47,12 @@ impl Machine {
         let (policy, inventory) = (&self.settings.policy, self.inventory.as_deref());
         let queue = self.queue_of(&held, &usage, closed.as_ref());
         let plan = scheduler::plan(policy, inventory, queue, now);
-        let usable =
-            |inventory: &domain::Inventory| inventory.devices.iter().filter(|reading| reading.is_usable()).count();
-        let devices = inventory.map_or(0, usable);
         let minute = now.round(Unit::Minute).unwrap_or(now);
-        let forecast = match closed {
-            None => scheduler::forecast(policy, &plan, &self.queue, &held, devices, minute, FORECAST_TASKS),
-            Some(_) => Vec::new(),
+        let forecast = match (inventory, closed) {
+            (Some(inventory), None) => {
+                scheduler::forecast(policy, &plan, inventory, &self.queue, &held, minute, FORECAST_TASKS)
+            }
+            _ => Vec::new(),
         };
         self.plan_again_at = began + (began.elapsed() * PLANNING_SHARE).min(LONGEST_PAUSE);
 
