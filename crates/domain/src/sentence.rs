@@ -258,6 +258,30 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// The same without anything that the program itself has said, for whoever may not read what it prints; `None` if
+    /// there is nothing of that kind in it.
+    pub fn sentence_to_others(&self, language: Language) -> Option<String> {
+        let zh = language == Language::Zh;
+        let happened = match self {
+            Failure::Reported { error_code, .. } if zh => format!("训练报告了错误 {error_code}"),
+            Failure::Reported { error_code, .. } => format!("the training reported {error_code}"),
+            Failure::ExitCode { exit_code, .. } if zh => format!("程序以退出码 {exit_code} 结束"),
+            Failure::ExitCode { exit_code, .. } => format!("the program ended with exit code {exit_code}"),
+            Failure::ExecFailed { .. } if zh => "无法启动程序".into(),
+            Failure::ExecFailed { .. } => "the program could not be started".into(),
+            Failure::OutOfDeviceMemory { .. } if zh => "设备显存不足".into(),
+            Failure::OutOfDeviceMemory { .. } => "the device ran out of memory".into(),
+            _ => return None,
+        };
+        Some(if zh {
+            format!("{happened}。日志只有提交者和所有者可以查看。")
+        } else {
+            format!("{happened}. Its log is for who submitted it and for owners of the studio.")
+        })
+    }
+}
+
 impl MemoryHolder {
     /// `vllm, pid 4242, holds 17.0 GiB`.
     pub fn describe(&self, language: Language) -> String {

@@ -61,7 +61,7 @@ impl App {
         closing: watch::Receiver<bool>,
     ) -> App {
         let accounts = Arc::new(accounts);
-        let live = Live::start(engine.clone(), closing.clone());
+        let live = Live::start(engine.clone(), options.authentication, closing.clone());
         let datasets = Arc::new(Datasets::new(engine.home().uploads(), accounts.clone(), options.upload_limit));
         App {
             engine,

@@ -19,7 +19,7 @@ use tokio::sync::{
     watch,
 };
 
-use crate::{app::App, devices, sse, view};
+use crate::{app::App, auth::Who, devices, sse, view};
 
 /// Listeners that are served at once; the next ones after a pause in which others get their turn.
 const LANE: usize = 64;
@@ -51,7 +51,7 @@ impl Batch {
     fn pause(&self) -> Duration {
         match self {
             Batch::Events(events) => {
-                PER_LISTENER + PER_BYTE * u32::try_from(events.bytes.len()).expect("a batch is short")
+                PER_LISTENER + PER_BYTE * u32::try_from(events.whole.len()).expect("a batch is short")
             }
             Batch::Flood(_) => PER_FETCH,
         }
@@ -61,20 +61,32 @@ impl Batch {
 /// Server-sent events, as they go over the wire.
 #[derive(Debug, Default)]
 pub struct Events {
-    bytes: Bytes,
-    /// Where each event ends in `bytes`, and the number of its journal row.
-    ends: Vec<(usize, Option<u64>)>,
+    whole: Bytes,
+    /// The same for whoever may read no task's output.
+    to_others: Bytes,
+    ends: Vec<End>,
+}
+
+/// Where an event ends.
+#[derive(Debug)]
+struct End {
+    whole: usize,
+    to_others: usize,
+    /// The number of its journal row.
+    seq: Option<u64>,
+    /// Whose task it is, if others are shown less of it.
+    owner: Option<Box<str>>,
 }
 
 impl Live {
-    /// Needs a runtime; ends with `closing`.
-    pub fn start(engine: Handle, closing: watch::Receiver<bool>) -> Live {
+    /// Needs a runtime; ends with `closing`. `people`: some may see less than others.
+    pub fn start(engine: Handle, people: bool, closing: watch::Receiver<bool>) -> Live {
         let lanes: Arc<Mutex<Vec<Sender<Batch>>>> = Arc::default();
         let live = Live(lanes.clone());
         let events = engine.subscribe();
         tokio::spawn(async move {
             tokio::select! {
-                () = broadcast(engine, events, &lanes) => {}
+                () = broadcast(engine, people, events, &lanes) => {}
                 () = App::closed(closing) => {}
             }
             lanes.lock().expect("nobody panics with it").clear();
@@ -94,7 +106,7 @@ impl Live {
     }
 }
 
-async fn broadcast(engine: Handle, mut events: Receiver<Event>, lanes: &Mutex<Vec<Sender<Batch>>>) {
+async fn broadcast(engine: Handle, people: bool, mut events: Receiver<Event>, lanes: &Mutex<Vec<Sender<Batch>>>) {
     // Too low a number only makes that some events are told that were fetched already.
     let mut newest = 0;
     loop {
@@ -108,7 +120,7 @@ async fn broadcast(engine: Handle, mut events: Receiver<Event>, lanes: &Mutex<Ve
         if lanes.is_empty() {
             continue;
         }
-        let events = if lost { None } else { Events::render(&happened, &engine) };
+        let events = if lost { None } else { Events::render(&happened, &engine, people) };
         let batch = events.map_or(Batch::Flood(newest), |events| Batch::Events(Arc::new(events)));
         for lane in lanes {
             let listeners = lane.send(batch.clone()).unwrap_or(0);
@@ -155,15 +167,20 @@ fn seq(event: &Event) -> Option<u64> {
 
 impl Events {
     /// `None` if that is more than a client should be sent.
-    fn render(happened: &[Event], engine: &Handle) -> Option<Events> {
-        let mut bytes = Vec::new();
+    fn render(happened: &[Event], engine: &Handle, people: bool) -> Option<Events> {
+        let (mut bytes, mut to_others) = (Vec::new(), Vec::new());
         let mut ends = Vec::new();
         let mut moves = 0;
         for event in latest(happened) {
-            let (seq, start) = (seq(event), bytes.len());
+            let (seq, start, mut owner) = (seq(event), bytes.len(), None);
             match event {
                 Event::Task { snapshot, .. } => {
-                    sse::write_event(&mut bytes, "task", seq, &view::task(snapshot, engine));
+                    let (task, whole) = (&snapshot.task, view::task(snapshot, engine));
+                    sse::write_event(&mut bytes, "task", seq, &whole);
+                    if people && view::hides(task) {
+                        owner = Some(task.owner.as_str().into());
+                        sse::write_event(&mut to_others, "task", seq, &view::to_others(whole, task));
+                    }
                 }
                 Event::Removed { task, .. } => {
                     sse::write_event(&mut bytes, "removed", seq, &RemovedEvent { task_id: task.to_string() });
@@ -183,21 +200,36 @@ impl Events {
             if moves > LONGEST_BATCH {
                 return None;
             }
-            ends.push((bytes.len(), seq));
+            if owner.is_none() {
+                to_others.extend_from_slice(&bytes[start..]);
+            }
+            ends.push(End { whole: bytes.len(), to_others: to_others.len(), seq, owner });
         }
-        Some(Events { bytes: bytes.into(), ends })
+        let whole = Bytes::from(bytes);
+        let same = ends.iter().all(|end| end.owner.is_none());
+        Some(Events { to_others: if same { whole.clone() } else { to_others.into() }, whole, ends })
     }
 
     /// What is new to a listener who knows the journal up to row `known`, which is moved on.
-    pub fn after(&self, known: &mut u64) -> Bytes {
-        let before = mem::replace(known, self.ends.iter().filter_map(|(_, seq)| *seq).fold(*known, u64::max));
-        let is_new = |seq: &Option<u64>| seq.is_none_or(|seq| seq > before);
-        if self.ends.iter().all(|(_, seq)| is_new(seq)) {
-            return self.bytes.clone();
+    pub fn after(&self, known: &mut u64, reader: &Who) -> Bytes {
+        let before = mem::replace(known, self.ends.iter().filter_map(|end| end.seq).fold(*known, u64::max));
+        let is_new = |end: &End| end.seq.is_none_or(|seq| seq > before);
+        let sees = |end: &End| end.owner.as_ref().map(|owner| reader.sees(owner));
+        if self.ends.iter().all(is_new) {
+            if self.ends.iter().all(|end| sees(end) != Some(false)) {
+                return self.whole.clone();
+            }
+            if self.ends.iter().all(|end| sees(end) != Some(true)) {
+                return self.to_others.clone();
+            }
         }
-        let starts = [0].into_iter().chain(self.ends.iter().map(|(end, _)| *end));
-        let new = starts.zip(&self.ends).filter(|(_, (_, seq))| is_new(seq));
-        new.flat_map(|(start, (end, _))| &self.bytes[start..*end]).copied().collect()
+        let starts = [(0, 0)].into_iter().chain(self.ends.iter().map(|end| (end.whole, end.to_others)));
+        let new = starts.zip(&self.ends).filter(|(_, end)| is_new(end));
+        let parts = new.flat_map(|((whole, to_others), end)| match sees(end) {
+            Some(false) => &self.to_others[to_others..end.to_others],
+            _ => &self.whole[whole..end.whole],
+        });
+        parts.copied().collect()
     }
 }
 

@@ -13,8 +13,12 @@ use engine::{Forecast, Handle, TaskSnapshot, Waits};
 use jiff::Timestamp;
 use store::JournalRow;
 
+use crate::auth::Who;
+
 /// Waiting tasks that a `queue` event lists.
 const QUEUE_ENTRIES: usize = 500;
+/// Instead of what is not shown.
+const HIDDEN: &str = "***";
 
 pub fn task(snapshot: &TaskSnapshot, engine: &Handle) -> TaskView {
     let TaskSnapshot { task, progress, .. } = snapshot;
@@ -61,23 +65,62 @@ pub fn task(snapshot: &TaskSnapshot, engine: &Handle) -> TaskView {
     }
 }
 
+/// As `reader` may see it.
+pub fn task_for(snapshot: &TaskSnapshot, engine: &Handle, reader: &Who) -> TaskView {
+    let whole = task(snapshot, engine);
+    if reader.sees(&snapshot.task.owner) { whole } else { to_others(whole, &snapshot.task) }
+}
+
+/// Whether whoever may not read a task's output is shown less of it.
+pub fn hides(task: &Task) -> bool {
+    let failure = match &task.state {
+        TaskState::Failed { failure, .. } => failure.sentence_to_others(Language::En),
+        _ => None,
+    };
+    failure.is_some() || matches!(task.recipe, Recipe::Command(_))
+}
+
+/// Without what its program says, and with what it is told.
+pub fn to_others(whole: TaskView, task: &Task) -> TaskView {
+    let config = match &task.recipe {
+        Recipe::Command(command) => shown(&Recipe::Command(only_program(command))),
+        Recipe::FineTune(_) => whole.config,
+    };
+    let failure = match &task.state {
+        TaskState::Failed { failure, .. } => Some(failure_to_others(failure)),
+        _ => None,
+    };
+    TaskView { config, failure, ..whole }
+}
+
 /// A finished task has something to download.
 pub fn downloadable(kind: StateKind) -> bool {
     kind == StateKind::Completed
 }
 
 fn config(recipe: &Recipe) -> serde_json::Value {
-    let shown = match recipe {
-        Recipe::FineTune(_) => serde_json::to_value(recipe),
-        Recipe::Command(command) => serde_json::to_value(Recipe::Command(without_values(command))),
-    };
-    shown.expect("a recipe is plain data")
+    match recipe {
+        Recipe::FineTune(_) => shown(recipe),
+        Recipe::Command(command) => shown(&Recipe::Command(without_values(command))),
+    }
+}
+
+fn shown(recipe: &Recipe) -> serde_json::Value {
+    serde_json::to_value(recipe).expect("a recipe is plain data")
 }
 
 /// The values of its variables may be secrets, which are shown to nobody.
 pub fn without_values(command: &domain::Command) -> domain::Command {
-    let env = command.env.keys().map(|name| (name.clone(), "***".to_owned())).collect();
+    let env = command.env.keys().map(|name| (name.clone(), HIDDEN.to_owned())).collect();
     domain::Command { env, ..command.clone() }
+}
+
+/// What a command is told is its owner's, as what it says is.
+pub fn only_program(command: &domain::Command) -> domain::Command {
+    let program = command.argv.iter().take(1).cloned();
+    let rest = (command.argv.len() > 1).then(|| HIDDEN.to_owned());
+    let argv = program.chain(rest).collect();
+    domain::Command { argv, cwd: HIDDEN.into(), env: Default::default(), ..command.clone() }
 }
 
 /// The model of a fine-tune, the program of a command.
@@ -257,6 +300,11 @@ fn exit_code(task: &Task) -> Option<i32> {
 
 fn failure(failure: &Failure) -> Message {
     Message { code: failure.code().into(), zh: failure.sentence(Language::Zh), en: failure.sentence(Language::En) }
+}
+
+fn failure_to_others(failure: &Failure) -> Message {
+    let said = |language| failure.sentence_to_others(language).unwrap_or_else(|| failure.sentence(language));
+    Message { code: failure.code().into(), zh: said(Language::Zh), en: said(Language::En) }
 }
 
 pub fn warning(warning: &Warning) -> Message {

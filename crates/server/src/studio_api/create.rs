@@ -74,7 +74,7 @@ pub async fn create(
     let warning = submit::queue_warning(&app, &submitted);
     let mut out = Vec::new();
     let warning = warning.as_ref().map(|warning| warning.zh.as_str());
-    Rendered::new(&submitted.snapshot, app.engine.home(), warning).write(&mut out, &who);
+    Rendered::new(&submitted.snapshot, app.engine.home(), warning, app.options.authentication).write(&mut out, &who);
     let about = About::target(submitted.snapshot.task.id.to_string());
     Ok((Extension(about), tasks::json(out)).into_response())
 }

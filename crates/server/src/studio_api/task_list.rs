@@ -34,8 +34,8 @@ struct Kept {
 }
 
 impl TaskList {
-    /// The JSON array, newest first, as `reader` may see it. May block.
-    pub fn render(&self, engine: &Handle, reader: &Who) -> Result<Bytes> {
+    /// The JSON array, newest first, as `reader` may see it; `people`: there may be others. May block.
+    pub fn render(&self, engine: &Handle, reader: &Who, people: bool) -> Result<Bytes> {
         let mut kept = self.kept.lock().expect("rendering does not panic");
         // Read first: what happens meanwhile is rendered again next time.
         let seq = engine.reader().last_seq()?;
@@ -48,14 +48,14 @@ impl TaskList {
                 let changed: BTreeSet<TaskId> =
                     missed.iter().map(|row| row.task).chain(kept.running.iter().copied()).collect();
                 for id in changed {
-                    kept.update(id, engine.task(id)?, engine);
+                    kept.update(id, engine.task(id)?, engine, people);
                 }
                 kept.seq = seq;
             }
             kept => {
                 let mut all = Kept { seq, tasks: BTreeMap::new(), running: BTreeSet::new(), array: None };
                 for snapshot in engine.tasks(Filter::default())? {
-                    all.update(snapshot.task.id, Some(snapshot), engine);
+                    all.update(snapshot.task.id, Some(snapshot), engine, people);
                 }
                 *kept = Some(all);
             }
@@ -65,7 +65,7 @@ impl TaskList {
 }
 
 impl Kept {
-    fn update(&mut self, id: TaskId, snapshot: Option<TaskSnapshot>, engine: &Handle) {
+    fn update(&mut self, id: TaskId, snapshot: Option<TaskSnapshot>, engine: &Handle, people: bool) {
         self.array = None;
         self.running.remove(&id);
         let Some(snapshot) = snapshot else {
@@ -75,7 +75,7 @@ impl Kept {
         if matches!(snapshot.task.state.kind(), StateKind::Preparing | StateKind::Training) {
             self.running.insert(id);
         }
-        self.tasks.insert(id, Rendered::new(&snapshot, engine.home(), None));
+        self.tasks.insert(id, Rendered::new(&snapshot, engine.home(), None, people));
     }
 
     fn array(&mut self, reader: &Who) -> Bytes {

@@ -79,6 +79,29 @@ impl<'a> TaskObject<'a> {
             logs: (),
         }
     }
+
+    /// Without what its program says, and with what it is told.
+    fn to_others(mut self, snapshot: &TaskSnapshot) -> TaskObject<'a> {
+        if let Recipe::Command(command) = &snapshot.task.recipe {
+            self.config = Config::Command(view::only_program(command));
+        }
+        if let TaskState::Failed { failure, .. } = &snapshot.task.state {
+            self.error_message = failure.sentence_to_others(Language::Zh).or(self.error_message);
+        }
+        self
+    }
+}
+
+/// The log lines are kept as JSON; they need not be read and written again.
+fn with_logs(object: &TaskObject<'_>, lines: &str) -> Box<[u8]> {
+    let mut json = Vec::with_capacity(lines.len() + 1024);
+    serde_json::to_writer(&mut json, object).expect("plain data serialises into memory");
+    let end = json.pop();
+    debug_assert_eq!(end, Some(b'}'));
+    json.extend_from_slice(b",\"logs\":");
+    json.extend_from_slice(lines.as_bytes());
+    json.push(b'}');
+    json.into()
 }
 
 /// JSON has no NaN, and a null would blank the page.
@@ -89,36 +112,25 @@ fn number(value: f64) -> f64 {
 /// A task object, written.
 pub struct Rendered {
     json: Box<[u8]>,
-    /// Where the log lines begin.
-    logs_at: usize,
+    /// For whoever may not read what the task prints; `None` where nobody is kept from it.
+    to_others: Option<Box<[u8]>>,
     owner: Box<str>,
 }
 
 impl Rendered {
-    /// With one more warning where there is one.
-    pub fn new(snapshot: &TaskSnapshot, home: &Home, warning: Option<&str>) -> Rendered {
+    /// With one more warning where there is one. `people`: there are others, who may see less of it.
+    pub fn new(snapshot: &TaskSnapshot, home: &Home, warning: Option<&str>, people: bool) -> Rendered {
         let mut object = TaskObject::new(snapshot, home);
         object.warnings.extend(warning);
-        let mut json = Vec::with_capacity(snapshot.log_tail.len() + 1024);
-        serde_json::to_writer(&mut json, &object).expect("plain data serialises into memory");
-        // The log lines are kept as JSON; they need not be read and written again.
-        let end = json.pop();
-        debug_assert_eq!(end, Some(b'}'));
-        json.extend_from_slice(b",\"logs\":");
-        let logs_at = json.len();
-        json.extend_from_slice(snapshot.log_tail.as_bytes());
-        json.push(b'}');
-        Rendered { json: json.into(), logs_at, owner: snapshot.task.owner.as_str().into() }
+        let json = with_logs(&object, &snapshot.log_tail);
+        let to_others = people.then(|| with_logs(&object.to_others(snapshot), "[]"));
+        Rendered { json, to_others, owner: snapshot.task.owner.as_str().into() }
     }
 
     /// Other people's without what they print.
     pub fn write(&self, out: &mut Vec<u8>, reader: &Who) {
-        if reader.sees(&self.owner) {
-            out.extend_from_slice(&self.json);
-        } else {
-            out.extend_from_slice(&self.json[..self.logs_at]);
-            out.extend_from_slice(b"[]}");
-        }
+        let json = self.to_others.as_ref().filter(|_| !reader.sees(&self.owner)).unwrap_or(&self.json);
+        out.extend_from_slice(json);
     }
 
     pub fn len(&self) -> usize {

@@ -44,7 +44,7 @@ pub fn json(body: impl Into<Body>) -> Response {
     (status = 401, body = ErrorBody),
 ))]
 pub async fn list(State(app): State<Shared>, Caller(who): Caller) -> Result<Response> {
-    blocking(move || Ok(json(app.task_list.render(&app.engine, &who)?))).await
+    blocking(move || Ok(json(app.task_list.render(&app.engine, &who, app.options.authentication)?))).await
 }
 
 /// One task
@@ -59,7 +59,7 @@ pub async fn get(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) -> 
     blocking(move || {
         let snapshot = app.engine.task(id)?.ok_or_else(ApiError::task_not_found)?;
         let mut body = Vec::new();
-        Rendered::new(&snapshot, app.engine.home(), None).write(&mut body, &who);
+        Rendered::new(&snapshot, app.engine.home(), None, app.options.authentication).write(&mut body, &who);
         Ok(json(body))
     })
     .await

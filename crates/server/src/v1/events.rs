@@ -14,6 +14,7 @@ use utoipa::IntoParams;
 
 use crate::{
     app::Shared,
+    auth::{Caller, Who},
     devices,
     error::{ApiError, Result, blocking},
     extract::Params,
@@ -49,6 +50,7 @@ pub struct EventParams {
 )]
 pub async fn events(
     State(app): State<Shared>,
+    Caller(reader): Caller,
     Params(params): Params<EventParams>,
     headers: HeaderMap,
 ) -> Result<Response> {
@@ -63,7 +65,7 @@ pub async fn events(
     // Before the journal is read, so that nothing falls between the two.
     let live = app.live.subscribe();
     let missed = missed(&app, after).await?;
-    let stream = Stream { app: app.clone(), live, sent: missed.last };
+    let stream = Stream { app: app.clone(), live, reader, sent: missed.last };
     Ok(sse::respond(&app, |sink| stream.write(missed, sink)))
 }
 
@@ -107,6 +109,7 @@ async fn missed(app: &Shared, after: Option<u64>) -> Result<Missed> {
 struct Stream {
     app: Shared,
     live: Receiver<Batch>,
+    reader: Who,
     /// Journal rows up to this number are known to the client.
     sent: u64,
 }
@@ -128,7 +131,7 @@ impl Stream {
         sink.send("devices", None, &devices::view(engine_view.devices().as_deref())).await?;
         loop {
             match self.live.recv().await {
-                Ok(Batch::Events(events)) => sink.send_bytes(events.after(&mut self.sent)).await?,
+                Ok(Batch::Events(events)) => sink.send_bytes(events.after(&mut self.sent, &self.reader)).await?,
                 Ok(Batch::Flood(last)) => self.resync(last, &sink).await?,
                 // This client reads too slowly.
                 Err(RecvError::Lagged(_)) => self.catch_up(&sink).await?,
@@ -141,7 +144,10 @@ impl Stream {
     async fn replay(&self, task: TaskId, seq: u64, sink: &Sink) -> Sent {
         let app = self.app.clone();
         match blocking(move || Ok(app.engine.task(task)?)).await {
-            Ok(Some(snapshot)) => sink.send("task", Some(seq), &view::task(&snapshot, &self.app.engine)).await,
+            Ok(Some(snapshot)) => {
+                let view = view::task_for(&snapshot, &self.app.engine, &self.reader);
+                sink.send("task", Some(seq), &view).await
+            }
             Ok(None) => sink.send("removed", Some(seq), &RemovedEvent { task_id: task.to_string() }).await,
             // The client comes back and asks again.
             Err(_) => Err(Gone),

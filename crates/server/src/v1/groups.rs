@@ -42,7 +42,7 @@ pub async fn submit(
     let waiting = app.engine.view().waits().tasks.len();
     let created = CreatedGroup {
         group: first.to_string(),
-        tasks: snapshots.iter().map(|snapshot| view::task(snapshot, &app.engine)).collect(),
+        tasks: snapshots.iter().map(|snapshot| view::task_for(snapshot, &app.engine, &who)).collect(),
         warnings: long_queue(&app, waiting).as_ref().map(view::warning).into_iter().collect(),
     };
     let about = About { detail: Some(format!("{} tasks", created.tasks.len())), ..About::target(&created.group) };
@@ -55,9 +55,9 @@ pub async fn submit(
     (status = 401, body = ErrorBody),
     (status = 404, body = ErrorBody),
 ))]
-pub async fn get(State(app): State<Shared>, Id(id): Id) -> Result<Json<GroupView>> {
+pub async fn get(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) -> Result<Json<GroupView>> {
     let snapshots = of_group(&app, id).await?;
-    group_view(&app, &snapshots).map(Json).ok_or_else(|| no_group(id))
+    group_view(&app, &snapshots, &who).map(Json).ok_or_else(|| no_group(id))
 }
 
 /// Cancel the tasks of a group that have not ended
@@ -142,7 +142,7 @@ where
     if done.iter().all(|done| done.is_err()) {
         done.remove(0)?;
     }
-    get(State(app.clone()), Id(id)).await
+    get(State(app.clone()), Caller(who.clone()), Id(id)).await
 }
 
 /// The members that are still there, in the group's order; empty if there is no such group.
@@ -178,7 +178,7 @@ fn group(snapshot: &TaskSnapshot) -> Option<&Group> {
     snapshot.task.terms.group.as_ref()
 }
 
-fn group_view(app: &App, snapshots: &[TaskSnapshot]) -> Option<GroupView> {
+fn group_view(app: &App, snapshots: &[TaskSnapshot], who: &Who) -> Option<GroupView> {
     let first = snapshots.first()?;
     let Group { first: id, size, .. } = group(first)?;
     let kind = |snapshot: &TaskSnapshot| snapshot.task.state.kind();
@@ -202,6 +202,6 @@ fn group_view(app: &App, snapshots: &[TaskSnapshot]) -> Option<GroupView> {
             label: group.label.clone(),
             loss,
         }),
-        tasks: snapshots.iter().map(|snapshot| view::task(snapshot, &app.engine)).collect(),
+        tasks: snapshots.iter().map(|snapshot| view::task_for(snapshot, &app.engine, who)).collect(),
     })
 }

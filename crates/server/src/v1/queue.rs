@@ -1,4 +1,4 @@
-use api_types::{DeviceVerdict, ErrorBody, Explanation, QueueView, RunningTask, WaitingTask};
+use api_types::{DeviceVerdict, ErrorBody, Explanation, Message, QueueView, RunningTask, WaitingTask};
 use axum::{Json, extract::State};
 use domain::{Attempt, DeviceId, Language, StateKind, TaskState, gib};
 use engine::{Refusal, TaskSnapshot, Verdict, Waits};
@@ -8,6 +8,7 @@ use store::Filter;
 use crate::{
     accuracy,
     app::{App, Shared},
+    auth::Caller,
     error::{Result, blocking},
     extract::Id,
     v1::tasks,
@@ -53,11 +54,11 @@ pub async fn queue(State(app): State<Shared>) -> Result<Json<QueueView>> {
     (status = 401, body = ErrorBody),
     (status = 404, body = ErrorBody),
 ))]
-pub async fn explain(State(app): State<Shared>, Id(id): Id) -> Result<Json<Explanation>> {
+pub async fn explain(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) -> Result<Json<Explanation>> {
     let verdicts = app.engine.by_device(id).await?;
     let snapshot = tasks::snapshot(&app, id).await?;
     blocking(move || {
-        let task = view::task(&snapshot, &app.engine);
+        let task = view::task_for(&snapshot, &app.engine, &who);
         let queued = task.wait.is_some();
         let before = if queued {
             let waits = app.engine.view().waits();
@@ -67,7 +68,8 @@ pub async fn explain(State(app): State<Shared>, Id(id): Id) -> Result<Json<Expla
             Vec::new()
         };
         let ends_at = snapshot.ends_at(Timestamp::now()).or(snapshot.task.state.ended_at());
-        let sentence = |language| sentence(&app, &snapshot, language);
+        let failure = task.failure.as_ref();
+        let sentence = |language| sentence(&app, &snapshot, failure, language);
         Ok(Json(Explanation {
             zh: sentence(Language::Zh),
             en: sentence(Language::En),
@@ -143,7 +145,8 @@ fn verdict(verdict: &Verdict) -> DeviceVerdict {
     }
 }
 
-fn sentence(app: &App, snapshot: &TaskSnapshot, language: Language) -> String {
+/// `failure`: as the reader may see it.
+fn sentence(app: &App, snapshot: &TaskSnapshot, failure: Option<&Message>, language: Language) -> String {
     let zh = language == Language::Zh;
     match &snapshot.task.state {
         TaskState::Pending if zh => "已保留，放行后才会进入队列".into(),
@@ -155,8 +158,8 @@ fn sentence(app: &App, snapshot: &TaskSnapshot, language: Language) -> String {
         TaskState::Training { attempt } => format!("training; holds {}", held(app, attempt, language)),
         TaskState::Completed { .. } if zh => "已完成".into(),
         TaskState::Completed { .. } => "completed".into(),
-        TaskState::Failed { failure, .. } if zh => format!("失败：{}", failure.sentence(language)),
-        TaskState::Failed { failure, .. } => format!("failed: {}", failure.sentence(language)),
+        TaskState::Failed { .. } if zh => format!("失败：{}", failure.map_or("", |failure| &failure.zh)),
+        TaskState::Failed { .. } => format!("failed: {}", failure.map_or("", |failure| &failure.en)),
         TaskState::Cancelled { by, .. } if zh => format!("已由 {by} 取消"),
         TaskState::Cancelled { by, .. } => format!("cancelled by {by}"),
     }

@@ -55,7 +55,11 @@ pub struct ListParams {
     (status = 401, body = ErrorBody),
     (status = 422, body = ErrorBody),
 ))]
-pub async fn list(State(app): State<Shared>, Params(params): Params<ListParams>) -> Result<Json<TaskPage>> {
+pub async fn list(
+    State(app): State<Shared>,
+    Caller(who): Caller,
+    Params(params): Params<ListParams>,
+) -> Result<Json<TaskPage>> {
     let kind = params.status.as_deref().map(|word| {
         StateKind::parse(word).ok_or_else(|| {
             let words: Vec<&str> = StateKind::ALL.iter().map(|kind| kind.as_str()).collect();
@@ -82,7 +86,7 @@ pub async fn list(State(app): State<Shared>, Params(params): Params<ListParams>)
         let count = |kind: StateKind| (kind.to_string(), counts.get(&kind).copied().unwrap_or(0));
         Ok(Json(TaskPage {
             next_before: tasks.last().filter(|_| more).map(|last| last.task.id.to_string()),
-            tasks: tasks.iter().map(|snapshot| view::task(snapshot, &app.engine)).collect(),
+            tasks: tasks.iter().map(|snapshot| view::task_for(snapshot, &app.engine, &who)).collect(),
             counts: StateKind::ALL.into_iter().map(count).collect(),
             last_event_id,
         }))
@@ -135,9 +139,9 @@ pub fn request(task: SubmitTask, recipe: Recipe) -> Result<submit::Request> {
     (status = 401, body = ErrorBody),
     (status = 404, body = ErrorBody),
 ))]
-pub async fn get(State(app): State<Shared>, Id(id): Id) -> Result<Json<TaskView>> {
+pub async fn get(State(app): State<Shared>, caller: Caller, Id(id): Id) -> Result<Json<TaskView>> {
     let snapshot = snapshot(&app, id).await?;
-    Ok(Json(view::task(&snapshot, &app.engine)))
+    Ok(Json(view::task_for(&snapshot, &app.engine, &caller.0)))
 }
 
 /// Cancel a task
@@ -151,7 +155,7 @@ pub async fn get(State(app): State<Shared>, Id(id): Id) -> Result<Json<TaskView>
 ))]
 pub async fn cancel(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) -> Result<Json<TaskView>> {
     app.engine.cancel(id, &who).await?;
-    get(State(app), Id(id)).await
+    get(State(app), Caller(who), Id(id)).await
 }
 
 /// Put a held task into the queue
@@ -163,7 +167,7 @@ pub async fn cancel(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) 
 ))]
 pub async fn release(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) -> Result<Json<TaskView>> {
     app.engine.release(id, &who).await?;
-    get(State(app), Id(id)).await
+    get(State(app), Caller(who), Id(id)).await
 }
 
 /// Hold a waiting task back
@@ -177,7 +181,7 @@ pub async fn release(State(app): State<Shared>, Caller(who): Caller, Id(id): Id)
 ))]
 pub async fn hold(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) -> Result<Json<TaskView>> {
     app.engine.hold(id, &who).await?;
-    get(State(app), Id(id)).await
+    get(State(app), Caller(who), Id(id)).await
 }
 
 /// Put a waiting task at the head of its priority
@@ -189,7 +193,7 @@ pub async fn hold(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) ->
 ))]
 pub async fn next(State(app): State<Shared>, Caller(who): Caller, Id(id): Id) -> Result<Json<TaskView>> {
     app.engine.run_next(id, &who).await?;
-    get(State(app), Id(id)).await
+    get(State(app), Caller(who), Id(id)).await
 }
 
 /// Put a waiting task before another of its priority
@@ -211,7 +215,7 @@ pub async fn before(
     let other = body.task.parse().map_err(|error: InvalidTaskId| ApiError::invalid(error.to_string()))?;
     app.engine.move_before(id, other, &who).await?;
     let about = About { detail: Some(format!("before {other}")), ..About::default() };
-    Ok((Extension(about), get(State(app), Id(id)).await?))
+    Ok((Extension(about), get(State(app), Caller(who), Id(id)).await?))
 }
 
 /// Give a waiting or held task another priority
@@ -234,7 +238,7 @@ pub async fn change(
     submit::may_have(&who, priority)?;
     app.engine.prioritise(id, priority, &who).await?;
     let about = About { detail: Some(format!("priority {}", body.priority)), ..About::default() };
-    Ok((Extension(about), get(State(app), Id(id)).await?))
+    Ok((Extension(about), get(State(app), Caller(who), Id(id)).await?))
 }
 
 /// Delete a task with its files

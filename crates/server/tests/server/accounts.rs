@@ -441,6 +441,54 @@ pub fn live_streams_end_with_the_right_to_them() {
     bens.expect("task");
 }
 
+/// What a task prints, and what its program is told, is nobody else's to read, wherever it may turn up.
+pub fn what_a_task_says_is_its_owners() {
+    let studio = studio(server::Options { trust_members: true, ..Default::default() });
+    let (olga, ana, ben, vera) =
+        (studio.person("olga"), studio.person("ana"), studio.person("ben"), studio.person("vera"));
+    let follow = |person: &Person<'_>| {
+        let bearer = person.bearer();
+        let mut events = Events::open(&studio, "/api/v1/events", &[("authorization", &bearer)]);
+        events.expect("devices");
+        events
+    };
+    let people = [(&olga, true), (&ana, true), (&ben, false), (&vera, false)];
+    let mut streams: Vec<Events> = people.iter().map(|(person, _)| follow(person)).collect();
+    let script = "echo the pass-word is swordfish; exit 3";
+    let command = json!({"argv": ["sh", "-c", script], "cwd": "/", "env": {"SECRET_NAME": "x"}});
+    let submitted = ana.post("/api/v1/tasks", json!({ "command": command }));
+    assert_eq!(submitted.status, 201, "{}", submitted.text());
+    let id = submitted.json()["task_id"].as_str().unwrap().to_owned();
+    until("it has failed", || (ana.get(&format!("/api/v1/tasks/{id}")).json()["status"] == "failed").then_some(()));
+
+    let told = |text: &str| ["swordfish", "SECRET_NAME"].iter().any(|word| text.contains(word));
+    for ((person, may), stream) in people.iter().zip(&mut streams) {
+        for path in [
+            "/api/v1/tasks".to_owned(),
+            format!("/api/v1/tasks/{id}"),
+            format!("/api/v1/tasks/{id}/explain"),
+            format!("/api/finetune/tasks/{id}"),
+            "/api/finetune/tasks".into(),
+        ] {
+            let answer = person.get(&path).text();
+            assert_eq!(told(&answer), *may, "{path}: {answer}");
+            assert!(answer.contains("3") && answer.contains("failed"), "{path}: how it ended is everybody's: {answer}");
+        }
+        for path in [format!("/api/v1/tasks/{id}/journal"), "/api/v1/queue".into()] {
+            assert!(!told(&person.get(&path).text()), "{path}");
+        }
+        let mut heard = String::new();
+        while !heard.contains("\"status\":\"failed\"") {
+            heard += &stream.next().expect("the stream goes on").data;
+        }
+        assert_eq!(told(&heard), *may, "live: {heard}");
+        let bearer = person.bearer();
+        let path = "/api/v1/events?last_event_id=0";
+        let replayed = Events::open(&studio, path, &[("authorization", &bearer)]).expect("task").data;
+        assert_eq!(told(&replayed), *may, "replayed: {replayed}");
+    }
+}
+
 /// Sessions and tokens that have ended open nothing.
 pub fn what_has_expired_is_refused() {
     let studio = studio(Default::default());

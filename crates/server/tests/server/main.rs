@@ -70,6 +70,7 @@ fn main() -> ExitCode {
             quotas_are_kept_at_the_door,
             one_person_needs_no_account,
             live_streams_end_with_the_right_to_them,
+            what_a_task_says_is_its_owners,
             what_has_expired_is_refused;
         cves:
             cve_2023_48022_jobs_without_a_sign_in,
