@@ -10,6 +10,9 @@ use crate::{Hint, TrainError, files};
 /// Architectures that share the decoder layer built here.
 const SUPPORTED: [&str; 3] = ["Qwen2ForCausalLM", "Qwen3ForCausalLM", "LlamaForCausalLM"];
 
+/// Of any size that a configuration states, so that their products fit into 64 bits and no list is longer than memory.
+const LARGEST: u64 = 1 << 20;
+
 #[derive(Clone, Debug)]
 pub struct ModelConfig {
     pub hidden: usize,
@@ -66,8 +69,11 @@ impl ModelConfig {
             unsupported(["sliding-window attention", "滑动窗口注意力"].map(String::from), hint)?;
         }
         let positive = |key: &str| match json[key].as_u64() {
-            Some(n) if n > 0 => Ok(n as usize),
-            _ => Err(TrainError::bad_file(path, format!("{key} has to be a whole number above 0, is {}", json[key]))),
+            Some(n) if (1..=LARGEST).contains(&n) => Ok(n as usize),
+            _ => {
+                let reason = format!("{key} has to be a whole number from 1 to {LARGEST}, is {}", json[key]);
+                Err(TrainError::bad_file(path, reason))
+            }
         };
         let (hidden, heads) = (positive("hidden_size")?, positive("num_attention_heads")?);
         let or = |key: &str, other: usize| if json[key].is_null() { Ok(other) } else { positive(key) };

@@ -28,7 +28,7 @@ use mutate::Mutator;
 
 #[derive(Args)]
 pub struct Fuzz {
-    /// For all targets together
+    /// For each target
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
     /// Only this one
@@ -45,7 +45,9 @@ pub enum Target {
     Dataset,
     /// A model's config.json, and the estimate made of it
     Config,
-    /// A model's weights
+    /// A model's config.json, as the trainer reads it
+    TrainerConfig,
+    /// A model's weights: the header first
     Safetensors,
     /// Recipes and submissions
     Recipe,
@@ -67,6 +69,7 @@ impl Target {
         match self {
             Target::Dataset => "dataset",
             Target::Config => "config",
+            Target::TrainerConfig => "trainer-config",
             Target::Safetensors => "safetensors",
             Target::Recipe => "recipe",
             Target::Http => "http",
@@ -80,18 +83,18 @@ impl Target {
 
 pub fn run(options: &Fuzz) -> bool {
     let targets = options.target.map_or_else(|| Target::value_variants().to_vec(), |target| vec![target]);
-    let share = Duration::from_secs_f64(options.minutes * 60.0 / targets.len() as f64);
+    let time = Duration::from_secs_f64(options.minutes * 60.0);
     let mut findings = 0;
-    println!("{:<12} {:>10} {:>8} {:>9}  findings", "target", "inputs", "results", "seconds");
+    println!("{:<14} {:>10} {:>8} {:>9}  findings", "target", "inputs", "results", "seconds");
     for target in targets {
         let began = Instant::now();
         let outcome = match target {
-            Target::Http => http::hunt(options.seed, share),
-            _ => hunt(target, options.seed, share),
+            Target::Http => http::hunt(options.seed, time),
+            _ => hunt(target, options.seed, time),
         };
         let Outcome { inputs, results, found } = outcome;
         let seconds = began.elapsed().as_secs();
-        println!("{:<12} {inputs:>10} {results:>8} {seconds:>9}  {}", target.name(), found.len());
+        println!("{:<14} {inputs:>10} {results:>8} {seconds:>9}  {}", target.name(), found.len());
         for (what, input) in &found {
             findings += 1;
             println!("  {what}: {}", keep(target, input).display());
@@ -225,4 +228,22 @@ fn corpus(target: Target) -> Vec<Vec<u8>> {
     paths.sort();
     let corpus: Vec<_> = paths.iter().filter_map(|path: &PathBuf| fs::read::<&Path>(path).ok()).collect();
     if corpus.is_empty() { vec![Vec::new()] } else { corpus }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Requests are replayed by the server's own tests.
+    #[test]
+    fn no_kept_input_breaks_a_parser() {
+        for target in Target::value_variants().iter().filter(|target| **target != Target::Http) {
+            let folder = tempfile::tempdir().unwrap();
+            let mut hunt = targets::Hunt::new(*target, folder.path());
+            let kept = corpus(*target);
+            assert!(kept.iter().all(|input| !input.is_empty()), "{} has a corpus", target.name());
+            let results: std::collections::HashSet<_> = kept.iter().map(|input| hunt.try_input(input)).collect();
+            assert!(results.len() > 1, "{}: all went the same way: {results:?}", target.name());
+        }
+    }
 }

@@ -27,7 +27,7 @@ pub struct Hunt {
 impl Hunt {
     pub fn new(target: Target, folder: &Path) -> Hunt {
         let hunt = Hunt { target, folder: folder.to_owned(), home: Home::new(folder.join("home")) };
-        if target == Target::Safetensors {
+        if matches!(target, Target::Safetensors | Target::TrainerConfig) {
             let config =
                 TinyConfig { hidden: 16, intermediate: 16, layers: 1, heads: 2, kv_heads: 1, ..TinyConfig::default() };
             trainer::make_tiny(&hunt.model(), &["one two three".into()], &config).expect("a tiny model can be made");
@@ -37,7 +37,7 @@ impl Hunt {
 
     /// One that is right from the first byte to the last, where that is too large to be kept.
     pub fn whole_one(&self) -> Option<Vec<u8>> {
-        fs::read(self.model().join("model.safetensors")).ok()
+        fs::read(self.model().join(self.part_of_model())).ok()
     }
 
     /// The same word for what went the same way.
@@ -45,7 +45,7 @@ impl Hunt {
         match self.target {
             Target::Dataset => self.dataset(input),
             Target::Config => self.config(input),
-            Target::Safetensors => self.safetensors(input),
+            Target::Safetensors | Target::TrainerConfig => self.part_of_a_model(input),
             Target::Recipe => recipe(input),
             Target::Http => unreachable!("a studio answers those"),
         }
@@ -92,8 +92,8 @@ impl Hunt {
         format!("{:?} {magnitudes:?}", shape.family)
     }
 
-    fn safetensors(&self, input: &[u8]) -> String {
-        let path = self.model().join("model.safetensors");
+    fn part_of_a_model(&self, input: &[u8]) -> String {
+        let path = self.model().join(self.part_of_model());
         fs::write(&path, input).expect("the folder can be written");
         let turns = [Turn { role: Role::User, content: "one".into() }];
         match trainer::logits(&self.model(), None, &turns) {
@@ -105,6 +105,11 @@ impl Hunt {
                 words.take(12).collect::<Vec<_>>().join(" ")
             }
         }
+    }
+
+    /// The file that the inputs stand for.
+    fn part_of_model(&self) -> &'static str {
+        if self.target == Target::TrainerConfig { "config.json" } else { "model.safetensors" }
     }
 
     fn model(&self) -> PathBuf {
@@ -172,6 +177,25 @@ pub fn words(target: Target) -> &'static [&'static str] {
             "{}",
             ",",
             "true",
+        ],
+        Target::TrainerConfig => &[
+            "\"architectures\": [\"Qwen3ForCausalLM\"]",
+            "\"hidden_size\": ",
+            "\"num_hidden_layers\": ",
+            "\"num_attention_heads\": ",
+            "\"num_key_value_heads\": ",
+            "\"vocab_size\": ",
+            "\"head_dim\": ",
+            "\"rms_norm_eps\": ",
+            "\"rope_theta\": ",
+            "\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": ",
+            "\"low_freq_factor\": ",
+            "\"original_max_position_embeddings\": ",
+            "\"rope_parameters\": {\"rope_type\": \"linear\"}",
+            "\"tie_word_embeddings\": false",
+            "null",
+            "{}",
+            ",",
         ],
         Target::Safetensors => &[
             "\"dtype\":\"F32\"",
