@@ -6,7 +6,7 @@ export default mergeConfig(
   defineConfig({
     test: {
       environment: 'jsdom',
-      include: ['tests/**/*.test.{ts,tsx}'],
+      include: ['tests/**/*.test.{ts,tsx,mjs}'],
       setupFiles: ['tests/setup.ts'],
       testTimeout: 20_000,
     },

@@ -83,6 +83,5 @@ try {
     await context.close();
   }
 } finally {
-  await browser.close();
-  await studio.clear();
+  await browser.close().finally(() => studio.clear());
 }

@@ -16,6 +16,8 @@ import { Studio } from './studio.mjs';
 const BINARY = process.env.SAGE_BIN;
 /** A training that is waited for, on a busy machine. */
 const LONG = 240_000;
+/** For everything. */
+const WHOLE = 600_000;
 /** For the pictures of the README. */
 const screenshots = argument('--screenshots');
 /** For pictures of the story's stages. */
@@ -396,8 +398,10 @@ async function manyGpus(browser) {
     await page.page.locator('.estimate .verdict[data-verdict^=fits]').waitFor();
     assert.deepEqual(page.errors, [], 'the browser reported errors');
   } finally {
-    await context.close();
-    await studio.clear();
+    await allOf(
+      () => context.close(),
+      () => studio.clear(),
+    );
   }
 }
 
@@ -464,26 +468,44 @@ async function people(browser) {
     page.away = false;
     assert.deepEqual(page.errors, [], 'the browser reported errors');
   } finally {
-    await context.close();
-    await studio.clear();
+    await allOf(
+      () => context.close(),
+      () => studio.clear(),
+    );
   }
 }
 
+/** Does each, whatever the ones before it throw; throws the first error. */
+async function allOf(...steps) {
+  let failed = null;
+  for (const step of steps) await step().catch((error) => (failed ??= { error }));
+  if (failed) throw failed.error;
+}
+
+// Whatever hangs, nobody waits for it for ever.
+setTimeout(() => {
+  console.error(`the story did not end within ${WHOLE / 60_000} minutes`);
+  process.exit(1);
+}, WHOLE).unref();
+
 const studio = await Studio.inNewHome(BINARY);
-const browser = await launch();
 try {
-  await story(studio, browser);
-  await manyGpus(browser);
-  await people(browser);
-  console.log('the story holds');
-  if (screenshots) await portrait(BINARY, browser, screenshots);
-} catch (error) {
-  console.error(error);
-  process.exitCode = 1;
-  // What the page looked like when it went wrong.
-  const page = browser.contexts()[0]?.pages()[0];
-  if (page && process.env.FAILURE_SHOT) await page.screenshot({ path: process.env.FAILURE_SHOT });
+  const browser = await launch();
+  try {
+    await story(studio, browser);
+    await manyGpus(browser);
+    await people(browser);
+    console.log('the story holds');
+    if (screenshots) await portrait(BINARY, browser, screenshots);
+  } catch (error) {
+    console.error(error);
+    process.exitCode = 1;
+    // What the page looked like when it went wrong.
+    const page = browser.contexts()[0]?.pages()[0];
+    if (page && process.env.FAILURE_SHOT) await page.screenshot({ path: process.env.FAILURE_SHOT });
+  } finally {
+    await browser.close();
+  }
 } finally {
-  await browser.close();
   await studio.clear();
 }

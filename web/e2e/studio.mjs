@@ -9,6 +9,10 @@ import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 
 const READY = /^SAGE Studio listening on (http:\/\/\S+)$/;
+/** For a start, and for an end, on a busy machine. */
+const PATIENCE = 60_000;
+/** For an answer of a studio that may be stuck. */
+const ANSWER = 10_000;
 
 export class Studio {
   #binary;
@@ -38,39 +42,70 @@ export class Studio {
     const args = ['studio', 'start', '--foreground', '--port', String(this.#port), '--second-port', 'none'];
     const child = spawn(this.#binary, args, { env: this.#environment, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
+    // It does not outlive the test, however that ends.
+    const end = () => child.kill('SIGKILL');
+    process.once('exit', end);
+    child.once('exit', () => process.off('exit', end));
     const said = [];
     child.stderr.on('data', (bytes) => said.push(bytes));
-    for await (const line of createInterface({ input: child.stdout })) {
-      const url = READY.exec(line)?.[1];
-      if (url) {
-        this.url = url;
-        this.#port = Number(new URL(url).port);
-        return url;
-      }
+    const url = await firstUrl(child);
+    if (!url) {
+      child.kill('SIGKILL');
+      throw new Error(`the studio did not start:\n${Buffer.concat(said)}`);
     }
-    throw new Error(`the studio did not start:\n${Buffer.concat(said)}`);
+    this.url = url;
+    this.#port = Number(new URL(url).port);
+    return url;
   }
 
   /** As a service manager stops it. Trainings go on. */
   async stop() {
     const child = this.#child;
-    if (!child || child.exitCode !== null) return;
+    if (!runs(child)) return;
     const exited = once(child, 'exit');
     child.kill('SIGTERM');
-    await exited;
+    const killed = setTimeout(() => child.kill('SIGKILL'), PATIENCE);
+    await exited.finally(() => clearTimeout(killed));
   }
 
   /** Ends the trainings too and leaves nothing behind. */
   async clear() {
     try {
-      if (this.#child?.exitCode === null) {
+      if (this.url && runs(this.#child)) {
+        const ask = (path, method = 'GET') =>
+          fetch(`${this.url}/api/v1/${path}`, { method, signal: AbortSignal.timeout(ANSWER) });
         // One that asks for a sign-in tells of none.
-        const { tasks = [] } = await (await fetch(`${this.url}/api/v1/tasks?limit=100`)).json();
-        for (const { task_id } of tasks) await fetch(`${this.url}/api/v1/tasks/${task_id}/cancel`, { method: 'POST' });
+        const { tasks = [] } = await (await ask('tasks?limit=100')).json();
+        for (const { task_id } of tasks) await ask(`tasks/${task_id}/cancel`, 'POST');
       }
     } finally {
-      await this.stop();
-      await rm(this.home, { recursive: true, force: true, maxRetries: 20, retryDelay: 200 });
+      try {
+        await this.stop();
+      } finally {
+        await rm(this.home, { recursive: true, force: true, maxRetries: 20, retryDelay: 200 });
+      }
     }
+  }
+}
+
+/** Whoever was ended by a signal has no exit code. */
+function runs(child) {
+  return Boolean(child) && child.exitCode === null && child.signalCode === null;
+}
+
+/** Where it listens; null if it ends, or does not say so in time. */
+async function firstUrl(child) {
+  const lines = createInterface({ input: child.stdout });
+  const late = setTimeout(() => lines.close(), PATIENCE);
+  try {
+    for await (const line of lines) {
+      const url = READY.exec(line)?.[1];
+      if (url) return url;
+    }
+    return null;
+  } finally {
+    clearTimeout(late);
+    // What it says later must not fill the pipe.
+    child.stdout.resume();
   }
 }
