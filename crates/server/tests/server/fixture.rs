@@ -14,6 +14,8 @@ use tokio::sync::oneshot;
 
 /// How long anything may take before a test gives up.
 pub const DEADLINE: Duration = Duration::from_secs(30);
+/// For all that a test reads of one stream.
+const STREAM_DEADLINE: Duration = Duration::from_secs(60);
 
 pub struct Studio {
     pub address: SocketAddr,
@@ -311,6 +313,8 @@ impl ServerEvent {
 pub struct Events {
     stream: BufReader<TcpStream>,
     unread: Vec<u8>,
+    /// When the test gives up: keep-alives come for ever, whatever else does not.
+    end: Instant,
     /// As a browser would send it when it reconnects.
     pub last_id: Option<String>,
 }
@@ -324,7 +328,7 @@ impl Events {
         let (status, headers) = read_head(&mut stream);
         assert_eq!(status, 200);
         assert!(headers.contains(&("content-type".into(), "text/event-stream".into())), "{headers:?}");
-        Events { stream, unread: Vec::new(), last_id: None }
+        Events { stream, unread: Vec::new(), end: Instant::now() + STREAM_DEADLINE, last_id: None }
     }
 
     /// Lets the kernel keep little of what is not read.
@@ -354,6 +358,7 @@ impl Events {
                     return Some(event);
                 }
             }
+            assert!(Instant::now() < self.end, "the stream did not say in time what the test waits for");
             self.unread.extend(read_chunk(&mut self.stream)?);
         }
     }
