@@ -53,7 +53,7 @@ impl Default for Quota {
     }
 }
 
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAccount {
     /// 1 to 64 characters.
@@ -66,6 +66,9 @@ pub struct NewAccount {
     pub role: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
+    /// The account gets the tasks and data sets that an account of this name has left behind.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inherit: bool,
 }
 
 /// What to change; what is left out stays

@@ -1,4 +1,5 @@
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -11,7 +12,10 @@ use recipes::{advice, models::HubCache};
 use store::{Accounts, Audit};
 use tokio::sync::{Semaphore, broadcast::error::RecvError, watch};
 
-use crate::{Options, attempts::Attempts, audit::AuditLog, datasets::Datasets, error::Result, live::Live, studio_api};
+use crate::{
+    Options, attempts::Attempts, audit::AuditLog, datasets::Datasets, error::Result, live::Live, shares::Shares,
+    studio_api,
+};
 
 /// What every handler can reach.
 pub struct App {
@@ -31,7 +35,13 @@ pub struct App {
     pub hashing: Semaphore,
     /// Requests that are being answered, live streams and uploads aside.
     pub answering: Semaphore,
+    /// Requests whose bodies come; those of whom nobody knows have places of their own.
+    pub receiving: Semaphore,
+    pub receiving_strangers: Semaphore,
+    pub strangers: Shares<IpAddr>,
     pub uploading: Semaphore,
+    /// By name.
+    pub uploaders: Shares<String>,
     /// Archives that are being sent; each keeps a thread.
     pub downloading: Arc<Semaphore>,
     /// Held while documentation is fetched.
@@ -69,20 +79,24 @@ impl App {
             audit: AuditLog::start(audit),
             attempts: Attempts::default(),
             credentials: watch::Sender::new(()),
-            options,
             datasets,
             hub_cache: HubCache::from_env(),
             openapi,
             closing,
             hashing: Semaphore::new(1),
             answering: Semaphore::new(ANSWERING),
+            receiving: Semaphore::new(RECEIVING),
+            receiving_strangers: Semaphore::new(RECEIVING_STRANGERS),
+            strangers: Shares::of(PER_STRANGER),
             uploading: Semaphore::new(UPLOADING),
+            uploaders: Shares::of(if options.authentication { PER_UPLOADER } else { UPLOADING }),
             downloading: Arc::new(Semaphore::new(DOWNLOADING)),
             fetching_docs: tokio::sync::Mutex::new(()),
             doctor: tokio::sync::Mutex::new(()),
             live,
             task_list: Default::default(),
             gpu_info: Mutex::new(None),
+            options,
         }
     }
 
@@ -138,7 +152,13 @@ impl App {
 
 /// At a time.
 const ANSWERING: usize = 1024;
+const RECEIVING: usize = 512;
+const RECEIVING_STRANGERS: usize = 64;
+/// Of one address that is not this machine's.
+const PER_STRANGER: usize = 8;
 const UPLOADING: usize = 16;
+/// Of one person, where there are several.
+const PER_UPLOADER: usize = 4;
 const DOWNLOADING: usize = 6;
 
 /// How long a submission waits for the first readings.

@@ -43,6 +43,18 @@ impl Who {
         Who { name, role: Role::Owner, access: Access::Admin, by }
     }
 
+    /// Where people sign in; `None` for a secret that opens nothing there.
+    pub fn of(Opened { account, by, until: _ }: Opened) -> Option<Who> {
+        let access = match by {
+            By::Machine => return Some(Who::owner_of_the_machine(account.username, Some(by))),
+            // Guests are let in only where nobody has to sign in.
+            _ if account.username == GUEST => return None,
+            By::Session => account.role.access(),
+            By::Token { scope, .. } => account.role.access().min(scope),
+        };
+        Some(Who { name: account.username, role: account.role, access, by: Some(by) })
+    }
+
     /// Whether all is theirs to see and change.
     pub fn is_admin(&self) -> bool {
         self.access == Access::Admin && self.role == Role::Owner
@@ -90,18 +102,7 @@ pub async fn identify(app: &App, headers: &HeaderMap) -> Result<Option<Who>> {
         let (name, by) = opened.map_or((GUEST.to_owned(), None), |opened| (opened.account.username, Some(opened.by)));
         return Ok(Some(Who::owner_of_the_machine(name, by)));
     }
-    Ok(opened.and_then(|Opened { account, by }| match by {
-        By::Machine => Some(Who::owner_of_the_machine(account.username, Some(by))),
-        // Guests are let in only where nobody has to sign in.
-        _ if account.username == GUEST => None,
-        By::Session => {
-            Some(Who { name: account.username, role: account.role, access: account.role.access(), by: Some(by) })
-        }
-        By::Token { scope, .. } => {
-            let access = account.role.access().min(scope);
-            Some(Who { name: account.username, role: account.role, access, by: Some(by) })
-        }
-    }))
+    Ok(opened.and_then(Who::of))
 }
 
 /// The account whose session or token the request carries, in the header or as a cookie.

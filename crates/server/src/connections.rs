@@ -23,10 +23,13 @@ use tower::ServiceExt;
 use crate::{
     app::{App, Shared},
     error::ApiError,
+    shares::{self, Shares},
 };
 
 /// Open at a time, live streams included; more wait to be accepted.
 const CONNECTIONS: usize = 4096;
+/// Of one address that is not this machine's, so that nobody takes all.
+const PER_ADDRESS: usize = 256;
 /// For the head of a request, and for a TLS handshake. A connection that is kept open asks nothing for as long at most.
 const HEAD: Duration = Duration::from_secs(60);
 /// A client that takes nothing of an answer for so long is cut off, however slow it may otherwise be.
@@ -94,6 +97,7 @@ pub async fn serve(listener: Listener, router: Router, closing: watch::Receiver<
     let Listener { socket, tls } = listener;
     let tls = tls.map(|Tls(config)| TlsAcceptor::from(config));
     let free = Arc::new(Semaphore::new(CONNECTIONS));
+    let shares = Shares::of(PER_ADDRESS);
     let mut closed = pin!(App::closed(closing.clone()));
     loop {
         let place = free.clone().acquire_owned().await.expect("never closed");
@@ -111,12 +115,16 @@ pub async fn serve(listener: Listener, router: Router, closing: watch::Receiver<
                 continue;
             }
         };
+        let share = match shares::outsider(address.ip()).map(|whom| shares.take(whom)) {
+            Some(None) => continue,
+            share => share.flatten(),
+        };
         // Answers are small and written at once; waiting to fill packets only delays them.
         let _ = stream.set_nodelay(true);
         let (tls, router, closing) = (tls.clone(), router.clone(), closing.clone());
         tokio::spawn(async move {
             connection(stream, address, tls, router, closing).await;
-            drop(place);
+            drop((place, share));
         });
     }
     // Every place is free when the last connection has ended.

@@ -5,7 +5,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use api_types::{DatasetView, ExamplePreview};
@@ -17,20 +17,28 @@ use axum::{
 use jiff::Timestamp;
 use recipes::dataset::{self, DatasetError, DatasetReport};
 use store::Accounts;
-use tokio::io::AsyncWriteExt;
+use tokio::{
+    io::AsyncWriteExt,
+    time::{timeout, timeout_at},
+};
 
 use crate::{
     auth::Who,
+    bodies::MULTIPART_OVERHEAD,
     error::{ApiError, Result, blocking},
-    quota,
+    quota::{self, Room},
 };
 
 /// Checks remembered at most.
 const REMEMBERED: usize = 1000;
 /// Longest file name, in bytes.
 const NAME_LENGTH: usize = 200;
-/// Between two parts of an upload.
+/// Between two parts of an upload, and for all that comes before its file.
 const SILENCE: Duration = Duration::from_secs(60);
+/// Bytes per second that an upload comes to, once it has gone on for longer than that.
+const PACE: u64 = 4 << 10;
+/// Of a form, up to the file.
+const FIELDS: usize = 16;
 const PARTIAL: &str = ".upload-";
 
 /// The folder of uploads, and what checks of data sets anywhere have found.
@@ -117,51 +125,65 @@ impl Datasets {
     }
 
     /// Takes the file of a multipart body.
-    pub async fn upload(self: &Arc<Self>, mut body: Multipart, owner: &str, room: Option<u64>) -> Result<DatasetView> {
-        while let Some(field) = body.next_field().await.map_err(|error| self.broken(error))? {
+    pub async fn upload(self: &Arc<Self>, mut body: Multipart, room: Room) -> Result<DatasetView> {
+        let left = room.left().await?;
+        // What comes before the file is nobody's, and does not go on for ever.
+        let (until, mut passed) = (tokio::time::Instant::now() + SILENCE, 0);
+        for _ in 0..FIELDS {
+            let next = timeout_at(until, body.next_field()).await.map_err(|_| stalled())?;
+            let Some(mut field) = next.map_err(|error| self.broken(error))? else { break };
             if field.name() == Some("file") {
                 let name = file_name(field.file_name().unwrap_or_default())?;
-                let partial = self.receive(field, &name, room).await?;
-                let (datasets, owner) = (self.clone(), owner.to_owned());
-                return blocking(move || datasets.publish(partial, &name, &owner)).await;
+                let partial = self.receive(field, &name, left).await?;
+                let datasets = self.clone();
+                return blocking(move || datasets.publish(partial, &name, &room)).await;
             }
+            timeout_at(until, self.pass(&mut field, &mut passed)).await.unwrap_or_else(|_| Err(stalled()))?;
         }
         Err(ApiError::invalid("the multipart field `file` is missing")
             .zh("缺少表单字段 file")
             .next("Send the data set as the field `file`"))
     }
 
-    pub async fn paste(
-        self: &Arc<Self>,
-        name: &str,
-        content: String,
-        owner: &str,
-        room: Option<u64>,
-    ) -> Result<DatasetView> {
+    /// Reads over a field that nobody asked for.
+    async fn pass(&self, field: &mut Field<'_>, passed: &mut u64) -> Result<()> {
+        while let Some(chunk) = field.chunk().await.map_err(|error| self.broken(error))? {
+            *passed += chunk.len() as u64;
+            if *passed > MULTIPART_OVERHEAD {
+                return Err(ApiError::too_large(MULTIPART_OVERHEAD));
+            }
+        }
+        Ok(())
+    }
+
+    pub async fn paste(self: &Arc<Self>, name: &str, content: String, room: Room) -> Result<DatasetView> {
         let name = file_name(name)?;
-        if room.is_some_and(|room| content.len() as u64 > room) {
+        if room.left().await?.is_some_and(|left| content.len() as u64 > left) {
             return Err(quota::disk_full(None));
         }
-        let (datasets, owner) = (self.clone(), owner.to_owned());
+        let datasets = self.clone();
         blocking(move || {
             let partial = Partial::new(&datasets.folder, &name)?;
             let mut file = std::fs::File::create_new(&partial.path).map_err(not_written)?;
             file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(not_written)?;
-            datasets.publish(partial, &name, &owner)
+            datasets.publish(partial, &name, &room)
         })
         .await
     }
 
-    async fn receive(&self, mut field: Field<'_>, name: &str, room: Option<u64>) -> Result<Partial> {
+    async fn receive(&self, mut field: Field<'_>, name: &str, left: Option<u64>) -> Result<Partial> {
         let partial = Partial::new(&self.folder, name)?;
         let mut file = tokio::fs::File::create_new(&partial.path).await.map_err(not_written)?;
-        let mut length = 0;
+        let (mut length, began) = (0, Instant::now());
         while let Some(chunk) = self.chunk(&mut field).await? {
             length += chunk.len() as u64;
+            if length < began.elapsed().saturating_sub(SILENCE).as_secs() * PACE {
+                return Err(stalled());
+            }
             if length > self.limit {
                 return Err(ApiError::too_large(self.limit));
             }
-            if room.is_some_and(|room| length > room) {
+            if left.is_some_and(|left| length > left) {
                 return Err(quota::disk_full(None));
             }
             file.write_all(&chunk).await.map_err(not_written)?;
@@ -173,23 +195,28 @@ impl Datasets {
 
     /// The next part of an upload; who sends nothing for so long has gone.
     async fn chunk(&self, field: &mut Field<'_>) -> Result<Option<Bytes>> {
-        match tokio::time::timeout(SILENCE, field.chunk()).await {
+        match timeout(SILENCE, field.chunk()).await {
             Ok(chunk) => chunk.map_err(|error| self.broken(error)),
-            Err(_) => Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "upload-stalled", "the upload has stalled")
-                .zh("上传长时间没有进展，已中止；请重新上传")
-                .next("Upload it again")),
+            Err(_) => Err(stalled()),
         }
     }
 
     /// Gives a valid file its name; an invalid one is removed. May block.
-    fn publish(&self, partial: Partial, name: &str, owner: &str) -> Result<DatasetView> {
+    fn publish(&self, partial: Partial, name: &str, room: &Room) -> Result<DatasetView> {
         let report = dataset::check(&partial.path).map_err(invalid)?;
+        let length = std::fs::metadata(&partial.path).map_err(not_written)?.len();
         let _naming = self.naming.lock().expect("naming does not panic");
+        // Others of the same person's may have come meanwhile.
+        if room.now()?.is_some_and(|left| length > left) {
+            return Err(quota::disk_full(None));
+        }
         let name = unused_name(&self.folder, name);
         let path = self.folder.join(&name);
         // First whose it is, so that it is never nobody's.
-        self.accounts.set_upload_owner(&name, owner)?;
+        self.accounts.set_upload_owner(&name, room.owner())?;
         std::fs::rename(&partial.path, &path).map_err(not_written)?;
+        // What is answered is there after a crash, name and all.
+        std::fs::File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(not_written)?;
         let (metadata, version) = stat(&path).map_err(not_written)?;
         let report = Arc::new(report);
         self.remember(path.clone(), version, Ok(report.clone()));
@@ -356,6 +383,12 @@ fn missing(path: &Path, error: &std::io::Error) -> ApiError {
 
 pub fn invalid(error: DatasetError) -> ApiError {
     ApiError::bad_request(error.code, error.to_string()).zh(error.message_zh())
+}
+
+fn stalled() -> ApiError {
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, "upload-stalled", "the upload has stalled")
+        .zh("上传长时间没有进展，已中止；请重新上传")
+        .next("Upload it again")
 }
 
 fn not_written(error: std::io::Error) -> ApiError {

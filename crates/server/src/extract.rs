@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     app::Shared,
+    bodies,
     error::{ApiError, Result},
-    guard,
 };
 
 /// A JSON body.
@@ -38,7 +38,7 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
 
 pub fn body_error(error: BytesRejection) -> ApiError {
     if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return ApiError::too_large(guard::BODY_LIMIT);
+        return ApiError::too_large(bodies::BODY_LIMIT);
     }
     ApiError::bad_request("body", error.body_text())
 }

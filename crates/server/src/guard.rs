@@ -9,33 +9,25 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     RequestPartsExt,
-    body::Body,
     extract::{MatchedPath, RawPathParams, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use domain::TaskId;
-use futures_util::StreamExt;
 use jiff::Timestamp;
 use store::{By, Entry, Role};
-use tokio::sync::watch;
 
 use crate::{
     access::{self, Need, Rule},
     app::{App, Shared},
     audit::About,
     auth::{self, Caller, Who},
+    bodies,
     connections::Peer,
     error::{ApiError, ErrorCode, Result, blocking},
+    revoked,
 };
-
-/// Largest body of a request that is not an upload, in bytes.
-pub const BODY_LIMIT: u64 = 1 << 20;
-/// Largest pasted data set, in bytes of JSON.
-pub const PASTE_LIMIT: u64 = 32 << 20;
-/// What multipart adds to a file.
-pub const MULTIPART_OVERHEAD: u64 = 64 << 10;
 
 /// How long an answer may take to begin, uploads aside.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -66,15 +58,16 @@ pub async fn guard(State((app, hosts)): State<(Shared, Arc<[String]>)>, request:
     let api = is_api(request.uri().path());
     let target = target(&request);
     // Listens from before the look at it, so that no change falls between.
-    let secret = auth::secret(request.headers()).filter(|_| app.options.authentication);
-    let secret = secret.map(|secret| (auth::secret_hash(secret), app.credentials.subscribe()));
+    let watch = revoked::Watch::of(&app, request.headers());
     let mut caller = None;
     let mut response = match admit(&app, &hosts, rule, request, &mut caller).await {
-        Ok(request) => answer(&app, request, next).await,
+        Ok(request) => answer(&app, rule, request, next).await,
         Err(error) => error.into_response(),
     };
-    if let Some((secret, changed)) = secret.filter(|_| is_live(&response)) {
-        response = until_revoked(&app, secret, changed, response);
+    if revoked::is_live(&response)
+        && let (Some(watch), Some(who)) = (watch, &caller)
+    {
+        response = watch.over(&app, who.clone(), response);
     }
     if rule.action.is_some_and(|action| action.starts_with("account.") || matches!(action, "token.revoke" | "sign-out"))
     {
@@ -84,7 +77,7 @@ pub async fn guard(State((app, hosts)): State<(Shared, Arc<[String]>)>, request:
         // What happens to tasks is in the journal as well, and comes by the thousand.
         if entry.action.starts_with("task.") { app.audit.note(entry) } else { app.audit.record(entry).await }
     }
-    let mut response = hardened(response);
+    let mut response = hardened(response, app.options.hsts && peer.is_some_and(|peer| peer.tls));
     if api {
         // What one person may see must not wait in a cache for the next.
         response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -136,10 +129,14 @@ async fn admit(
 }
 
 /// Runs the handler, unless too many are running or it takes for ever.
-async fn answer(app: &App, request: Request, next: Next) -> Response {
-    let upload = is_upload(request.method(), request.uri().path());
+async fn answer(app: &App, rule: Rule, request: Request, next: Next) -> Response {
+    let upload = bodies::is_upload(request.method(), request.uri().path());
+    let request = match bodies::received(app, rule.need, request).await {
+        Ok(request) => request,
+        Err(error) => return error.into_response(),
+    };
     let turns = if upload { &app.uploading } else { &app.answering };
-    let Ok(_turn) = turns.try_acquire() else { return busy().into_response() };
+    let Ok(_turn) = turns.try_acquire() else { return bodies::busy().into_response() };
     if upload {
         return next.run(request).await;
     }
@@ -150,34 +147,6 @@ async fn answer(app: &App, request: Request, next: Next) -> Response {
             .next("Try again when the machine is less busy")
             .into_response(),
     }
-}
-
-fn busy() -> ApiError {
-    ApiError::unavailable("busy", "too many requests at once")
-        .zh("同时处理的请求过多，请稍后重试")
-        .next("Try again in a moment")
-        .retry_after(Duration::from_secs(1))
-}
-
-fn is_live(response: &Response) -> bool {
-    let kind = response.headers().get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
-}
-
-/// Ends a live stream when the session or token with which it was opened is worth nothing any more.
-fn until_revoked(app: &Shared, secret: [u8; 32], mut changed: watch::Receiver<()>, response: Response) -> Response {
-    let accounts = app.accounts.clone();
-    let revoked = async move {
-        while changed.changed().await.is_ok() {
-            let accounts = accounts.clone();
-            // What cannot be read now may be readable at the next change.
-            if let Ok(None) = blocking(move || Ok(accounts.open_secret(&secret, Timestamp::now())?)).await {
-                break;
-            }
-        }
-    };
-    let (parts, body) = response.into_parts();
-    Response::from_parts(parts, Body::from_stream(body.into_data_stream().take_until(Box::pin(revoked))))
 }
 
 /// What the audit log says about a request, if it changed something or tried to.
@@ -339,23 +308,11 @@ async fn own_task(app: &Shared, who: &Who, request: Request) -> Result<Request> 
 
 /// A body that announces its length is refused before it is sent.
 fn body_length(request: &Request, upload_limit: u64) -> Result<()> {
-    let limit = body_limit(request.method(), request.uri().path(), upload_limit);
+    let limit = bodies::limit(request.method(), request.uri().path(), upload_limit);
     let length = only(request.headers(), header::CONTENT_LENGTH).flatten().and_then(|length| length.parse().ok());
     match length {
         Some(length) if limit < length => Err(ApiError::too_large(limit)),
         _ => Ok(()),
-    }
-}
-
-fn is_upload(method: &Method, path: &str) -> bool {
-    method == Method::POST && matches!(path, "/api/v1/datasets" | "/api/finetune/upload-dataset")
-}
-
-fn body_limit(method: &Method, path: &str, upload_limit: u64) -> u64 {
-    match path {
-        _ if is_upload(method, path) => upload_limit.saturating_add(MULTIPART_OVERHEAD),
-        "/api/v1/datasets/paste" => PASTE_LIMIT,
-        _ => BODY_LIMIT,
     }
 }
 
@@ -376,7 +333,8 @@ fn normal_authority(authority: &str, default_port: u16) -> String {
     if after_address.contains(':') { authority } else { format!("{authority}:{default_port}") }
 }
 
-fn hardened(mut response: Response) -> Response {
+/// `hsts`: this host is to be reached with TLS only.
+fn hardened(mut response: Response, hsts: bool) -> Response {
     let headers = response.headers_mut();
     let fixed = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -388,6 +346,9 @@ fn hardened(mut response: Response) -> Response {
     ];
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+    if hsts {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
     // The page brings its own; nothing else is there to be shown.
     headers
@@ -423,6 +384,16 @@ mod tests {
             assert_eq!(has(host), ours, "{host}");
         }
         assert!(hosts.contains(&normal_authority("studio.example", 443)), "with TLS the port left out is another");
+    }
+
+    #[test]
+    fn only_with_tls_browsers_are_told_to_use_nothing_else() {
+        let header = |hsts| {
+            let response = hardened(Response::new(axum::body::Body::empty()), hsts);
+            response.headers().get(header::STRICT_TRANSPORT_SECURITY).cloned()
+        };
+        assert_eq!(header(false), None);
+        assert_eq!(header(true).unwrap(), "max-age=31536000");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod app;
 mod attempts;
 mod audit;
 mod auth;
+mod bodies;
 mod catalogue;
 mod connections;
 mod datasets;
@@ -27,6 +28,8 @@ mod page;
 mod passwords;
 pub mod people;
 mod quota;
+mod revoked;
+mod shares;
 mod sse;
 mod studio_api;
 mod submit;
@@ -72,6 +75,8 @@ pub struct Options {
     pub allowed_origins: Vec<String>,
     /// `host:port` values besides localhost that the Host header may have.
     pub hosts: Vec<String>,
+    /// Tell browsers, where there is TLS, to reach this host by nothing else for a year.
+    pub hsts: bool,
     /// Largest data set that can be uploaded, in bytes.
     pub upload_limit: u64,
     /// Answer of `GET /api/finetune/current-model`: `SAGE_FINETUNE_BASE_MODEL`.
@@ -87,6 +92,7 @@ impl Default for Options {
             trust_members: false,
             allowed_origins: Vec::new(),
             hosts: Vec::new(),
+            hsts: true,
             upload_limit: 2 << 30,
             base_model: "Qwen/Qwen2.5-Coder-1.5B-Instruct".into(),
             started_at: Timestamp::now(),
@@ -154,7 +160,7 @@ fn router(app: Shared, listening: &[SocketAddr]) -> Router {
     let (router, _) = routes().split_for_parts();
     router
         .route("/api/openapi.json", get(openapi_document))
-        .layer(DefaultBodyLimit::max(guard::BODY_LIMIT as usize))
+        .layer(DefaultBodyLimit::max(bodies::BODY_LIMIT as usize))
         .method_not_allowed_fallback(extract::method_not_allowed)
         .fallback(page::page)
         .layer(CatchPanicLayer::custom(panicked))

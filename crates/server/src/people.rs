@@ -27,11 +27,20 @@ pub fn list(accounts: &Accounts) -> Result<Vec<AccountView>> {
 }
 
 pub fn add(accounts: &Accounts, account: NewAccount) -> Result<AccountView> {
-    let NewAccount { name, password, role, quota } = account;
+    let NewAccount { name, password, role, quota, inherit } = account;
     let role = role.as_deref().map_or(Ok(Role::Member), role_of)?;
     let allowance = quota.map_or(Ok(Allowance::default()), allowance)?;
     let hash = password.map(|password| new_password(&password, passwords::LENGTH)).transpose()?;
+    if !inherit {
+        owns_nothing(accounts, name.trim())?;
+    }
     create(accounts, &name, hash.as_deref(), role, &allowance).map(|account| view(&account, &[]))
+}
+
+/// What the audit log says of it.
+pub fn added(account: &AccountView, inherits: bool) -> String {
+    let what = if inherits { "; gets what an account of this name has left" } else { "" };
+    format!("{}{what}", account.role)
 }
 
 /// As the first generation registers people: the first is the owner.
@@ -39,6 +48,7 @@ pub fn register(accounts: &Accounts, name: &str, password: &str) -> Result<Accou
     let hash = new_password(password, passwords::FIRST_GENERATION_LENGTH)?;
     let first = accounts.list()?.iter().all(|account| account.password_hash.is_none());
     let role = if first { Role::Owner } else { Role::Member };
+    owns_nothing(accounts, name.trim())?;
     create(accounts, name, Some(&hash), role, &Allowance::default())
 }
 
@@ -53,6 +63,27 @@ fn create(accounts: &Accounts, name: &str, hash: Option<&str>, role: Role, allow
         StoreError::NameTaken(_) => taken(),
         error => error.into(),
     })
+}
+
+/// What is owned is owned by name, so a new account of an old name would be handed all that the old one has left.
+fn owns_nothing(accounts: &Accounts, name: &str) -> Result<()> {
+    // Of one that is there, it is the name itself that is taken.
+    if accounts.by_name(name)?.is_some() {
+        return Ok(());
+    }
+    let (tasks, data_sets) = accounts.owned_by(name)?;
+    if (tasks, data_sets) == (0, 0) {
+        return Ok(());
+    }
+    let detail = format!("an account {name} that was removed has left {tasks} tasks and {data_sets} data sets");
+    Err(ApiError::conflict("name-has-things", detail)
+        .zh(format!(
+            "已删除的账号 {name} 留下了 {tasks} 个任务和 {data_sets} 个数据集；请换一个名称，或先删除它们，\
+             或由所有者明确移交：sage user add {name} --inherit"
+        ))
+        .next(format!(
+            "Choose another name, delete them, or have an owner hand them over: sage user add {name} --inherit"
+        )))
 }
 
 pub fn change(accounts: &Accounts, name: &str, patch: AccountPatch) -> Result<AccountView> {

@@ -10,16 +10,35 @@ use crate::{
     error::{ApiError, Result, blocking},
 };
 
-/// Bytes that somebody may still store; `None`: as much as there is. The error is that there are none.
-pub async fn room(app: &Shared, who: &Who) -> Result<Option<u64>> {
-    let (app, who) = (app.clone(), who.clone());
-    blocking(move || {
-        let account = app.accounts.by_name(&who.name)?;
+/// What somebody may still store.
+#[derive(Clone)]
+pub struct Room {
+    app: Shared,
+    owner: String,
+}
+
+impl Room {
+    pub fn of(app: &Shared, who: &Who) -> Room {
+        Room { app: app.clone(), owner: who.name.clone() }
+    }
+
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// In bytes; `None`: as much as there is. The error is that there are none.
+    pub async fn left(&self) -> Result<Option<u64>> {
+        let room = self.clone();
+        blocking(move || room.now()).await
+    }
+
+    /// The same. May block.
+    pub fn now(&self) -> Result<Option<u64>> {
+        let account = self.app.accounts.by_name(&self.owner)?;
         let Some(limit) = account.and_then(|account| account.allowance.disk_bytes) else { return Ok(None) };
-        let used = used(&app, &who.name)?;
+        let used = used(&self.app, &self.owner)?;
         if used < limit { Ok(Some(limit - used)) } else { Err(disk_full(Some(limit))) }
-    })
-    .await
+    }
 }
 
 /// There is room for less than is to be stored.

@@ -23,7 +23,7 @@ use crate::{
     error::{ApiError, Result, blocking},
     files,
     needs::{Needs, Situation},
-    quota,
+    quota::Room,
 };
 
 /// Longest name of a task, in characters.
@@ -135,7 +135,7 @@ async fn admit(app: &Shared, who: &Who, recipe: &Recipe) -> Result<()> {
             .zh("命令以 Studio 自身用户的权限运行，因此只有所有者可以提交；请提交微调任务，或请所有者开启 trust_members")
             .next("Submit a fine-tune, or let an owner set trust_members"));
     }
-    quota::room(app, who).await.map(drop)
+    Room::of(app, who).left().await.map(drop)
 }
 
 /// What the engine is to get, and what would fit where that does not.

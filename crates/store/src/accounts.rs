@@ -70,6 +70,8 @@ pub struct Token {
 pub struct Opened {
     pub account: Account,
     pub by: By,
+    /// When it ends; `None`: not by itself.
+    pub until: Option<Timestamp>,
 }
 
 /// What kind of secret it is.
@@ -231,17 +233,19 @@ impl Accounts {
             .transpose()?;
         if let Some((account, expires_at)) = session {
             let Some(expires_at) = expires_at.map(rows::timestamp).transpose()? else {
-                return Ok(Some(Opened { account, by: By::Machine }));
+                return Ok(Some(Opened { account, by: By::Machine, until: None }));
             };
             if expires_at <= now {
                 return Ok(None);
             }
+            let mut until = expires_at;
             if expires_at.duration_since(now) < SESSION - RENEWED {
+                until = now + SESSION;
                 connection
                     .prepare_cached("UPDATE session SET expires_at = ? WHERE secret_sha256 = ?")?
-                    .execute(params![(now + SESSION).as_millisecond(), sha256])?;
+                    .execute(params![until.as_millisecond(), sha256])?;
             }
-            return Ok(Some(Opened { account, by: By::Session }));
+            return Ok(Some(Opened { account, by: By::Session, until: Some(until) }));
         }
 
         let sql = format!(
@@ -261,7 +265,8 @@ impl Accounts {
                 .prepare_cached("UPDATE token SET last_used_at = ? WHERE id = ?")?
                 .execute(params![now.as_millisecond(), token.id])?;
         }
-        Ok(Some(Opened { account, by: By::Token { id: token.id, scope: token.scope } }))
+        let by = By::Token { id: token.id, scope: token.scope };
+        Ok(Some(Opened { account, by, until: token.expires_at }))
     }
 
     pub fn open_session(&self, account: i64, sha256: &[u8; 32], now: Timestamp) -> Result<()> {
@@ -361,6 +366,17 @@ impl Accounts {
         let mut statement = connection.prepare_cached("SELECT filename, owner FROM upload")?;
         let uploads = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(uploads.collect::<std::result::Result<_, _>>()?)
+    }
+
+    /// Tasks and uploads that are of this name, whether there is such an account or not.
+    pub fn owned_by(&self, name: &str) -> Result<(u64, u64)> {
+        let connection = self.lock();
+        let count = |sql: &str| -> Result<u64> {
+            let count: i64 = connection.prepare_cached(sql)?.query_row(params![name], |row| row.get(0))?;
+            Ok(count.unsigned_abs())
+        };
+        let tasks = count("SELECT count(*) FROM task WHERE owner = ? AND removed_at IS NULL")?;
+        Ok((tasks, count("SELECT count(*) FROM upload WHERE owner = ?")?))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Connection> {

@@ -61,6 +61,9 @@ pub struct Server {
     /// Certificate with its chain and private key, both PEM: serves with TLS. Paths are relative to the home.
     pub tls_cert: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
+    /// With TLS: browsers are told to reach this host name by nothing else for a year. That holds for all ports of the
+    /// name, so `false` where other programs serve it without TLS.
+    pub hsts: bool,
     /// Pages from elsewhere that may use the API, such as `http://localhost:5173`.
     pub allowed_origins: Vec<String>,
     /// Names besides localhost under which people reach the studio, with the port: `gpu-box:8080`.
@@ -187,6 +190,7 @@ impl Default for Server {
             authentication: false,
             trust_members: false,
             tls_cert: None,
+            hsts: true,
             tls_key: None,
             allowed_origins: Vec::new(),
             hosts: Vec::new(),
@@ -367,7 +371,7 @@ mod tests {
     #[test]
     fn every_key_is_read_and_the_rest_keeps_its_default() {
         let config = Config::parse(
-            "[server]\nport = 1\nsecond_port = 0\nlisten = \"0.0.0.0\"\nauthentication = true\ntrust_members = true\ntls_cert = \"c.pem\"\ntls_key = \"k.pem\"\n\
+            "[server]\nport = 1\nsecond_port = 0\nlisten = \"0.0.0.0\"\nauthentication = true\ntrust_members = true\nhsts = false\ntls_cert = \"c.pem\"\ntls_key = \"k.pem\"\n\
              allowed_origins = [\"http://a\"]\nhosts = [\"box:1\"]\nupload_limit_gb = 0.5\n\
              [queue]\ntime_limit = \"1h30m\"\nwarn_above = 9\npolicy = \"easy\"\npreempt_after = \"1m\"\nstart_hours = [\"sat-sun\"]\n[tasks]\ngrace = \"5s\"\nretry_after = \"3s\"\nlog_cap_mb = 1\n\
              [gpus]\ntasks_per_gpu = 1\nforeign_use = \"exclusive\"\npacking_trial = \"9s\"\nsweep_deadline = \"4s\"\n\
@@ -376,6 +380,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!((config.server.port, config.server.second_port), (1, 0));
+        assert!(!config.server.hsts && Config::parse("").unwrap().server.hsts);
         assert_eq!(
             config.queue,
             Queue {

@@ -356,6 +356,10 @@ const CHINESE: &[(&str, &str)] = &[
         "owner、member 或 viewer [默认：第一个为 owner，之后为 member]",
     ),
     ("Read the password from the first line of stdin", "从标准输入的第一行读取密码"),
+    (
+        "Hand over the tasks and data sets that a removed account of this name has left behind",
+        "把同名的已删除账号留下的任务和数据集移交给该账号",
+    ),
     ("No password: the account can only use tokens", "不设密码：该账号只能使用令牌"),
     (
         "owner: everything; member: tasks and data sets of their own; viewer: looks on",

@@ -1893,6 +1893,8 @@ export interface components {
             type: string;
         };
         NewAccount: {
+            /** @description The account gets the tasks and data sets that an account of this name has left behind. */
+            inherit?: boolean;
             /** @description 1 to 64 characters. */
             name: string;
             /** @description At least 8 characters. Left out: the account can only use tokens. */
@@ -2631,6 +2633,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
+            /** @description An account of this name has left tasks or data sets */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -3321,6 +3332,15 @@ export interface operations {
                 };
             };
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description An account of this name has left tasks or data sets */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -116,6 +116,7 @@ pub async fn login(
     (status = 400, description = "The name is taken or the password too short", body = ErrorBody),
     (status = 401, body = ErrorBody),
     (status = 403, body = ErrorBody),
+    (status = 409, description = "An account of this name has left tasks or data sets", body = ErrorBody),
     (status = 415, body = ErrorBody),
     (status = 422, body = ErrorBody),
 ))]

@@ -14,8 +14,7 @@ use crate::{
     auth::Caller,
     error::{ApiError, Result, blocking},
     extract::Form,
-    quota,
-    v1::UploadForm,
+    v1::{self, UploadForm},
 };
 
 pub fn routes() -> OpenApiRouter<Shared> {
@@ -47,8 +46,7 @@ async fn upload(
     Caller(who): Caller,
     body: Form,
 ) -> Result<(Extension<About>, Json<Uploaded>)> {
-    let room = quota::room(&app, &who).await.map_err(ApiError::in_chinese)?;
-    let view = app.datasets.upload(body.0, &who, room).await.map_err(ApiError::in_chinese)?;
+    let view = v1::take_upload(&app, &who, body).await.map_err(ApiError::in_chinese)?;
     let about = Extension(About::target(&view.filename));
     Ok((about, Json(Uploaded { file_path: view.path, filename: view.filename })))
 }

@@ -81,7 +81,7 @@ impl<'a> TaskObject<'a> {
     }
 
     /// Without what its program says, and with what it is told.
-    fn to_others(mut self, snapshot: &TaskSnapshot) -> TaskObject<'a> {
+    fn for_others(mut self, snapshot: &TaskSnapshot) -> TaskObject<'a> {
         if let Recipe::Command(command) = &snapshot.task.recipe {
             self.config = Config::Command(view::only_program(command));
         }
@@ -123,7 +123,7 @@ impl Rendered {
         let mut object = TaskObject::new(snapshot, home);
         object.warnings.extend(warning);
         let json = with_logs(&object, &snapshot.log_tail);
-        let to_others = people.then(|| with_logs(&object.to_others(snapshot), "[]"));
+        let to_others = people.then(|| with_logs(&object.for_others(snapshot), "[]"));
         Rendered { json, to_others, owner: snapshot.task.owner.as_str().into() }
     }
 

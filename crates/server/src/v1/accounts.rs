@@ -92,6 +92,7 @@ async fn list(State(app): State<Shared>) -> Result<Json<Vec<AccountView>>> {
     (status = 400, description = "The name is taken or the password too short", body = ErrorBody),
     (status = 401, body = ErrorBody),
     (status = 403, body = ErrorBody),
+    (status = 409, description = "An account of this name has left tasks or data sets", body = ErrorBody),
     (status = 415, body = ErrorBody),
     (status = 422, body = ErrorBody),
 ))]
@@ -100,14 +101,14 @@ async fn add(
     extract::Json(account): extract::Json<NewAccount>,
 ) -> Result<(StatusCode, Extension<About>, Json<AccountView>)> {
     let _turn = app.hashing.acquire().await.expect("never closed");
-    let adding = app.clone();
+    let (adding, inherits) = (app.clone(), account.inherit);
     let view = blocking(move || {
         let view = people::add(&adding.accounts, account)?;
         adding.allowances_changed()?;
         Ok(view)
     })
     .await?;
-    let about = About { detail: Some(view.role.clone()), ..About::target(&view.name) };
+    let about = About { detail: Some(people::added(&view, inherits)), ..About::target(&view.name) };
     Ok((StatusCode::CREATED, Extension(about), Json(view)))
 }
 

@@ -12,15 +12,17 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     app::{App, Shared},
     audit::About,
-    auth::Caller,
+    auth::{Caller, Who},
+    bodies,
     error::{ApiError, Result, blocking},
-    extract, guard, quota,
+    extract,
+    quota::Room,
 };
 
 pub fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .merge(OpenApiRouter::new().routes(routes!(list, upload)).layer(DefaultBodyLimit::disable()))
-        .merge(OpenApiRouter::new().routes(routes!(paste)).layer(DefaultBodyLimit::max(guard::PASTE_LIMIT as usize)))
+        .merge(OpenApiRouter::new().routes(routes!(paste)).layer(DefaultBodyLimit::max(bodies::PASTE_LIMIT as usize)))
         .routes(routes!(delete))
 }
 
@@ -57,9 +59,14 @@ async fn list(State(app): State<Shared>, Caller(who): Caller) -> Result<Json<Vec
     )
 )]
 async fn upload(State(app): State<Shared>, Caller(who): Caller, body: extract::Form) -> Result<Stored> {
-    let room = quota::room(&app, &who).await?;
-    let view = app.datasets.upload(body.0, &who, room).await?;
+    let view = take(&app, &who, body).await?;
     Ok(stored(view))
+}
+
+/// Takes an upload, unless this person has so many under way that others would get no turn.
+pub async fn take(app: &Shared, who: &Who, body: extract::Form) -> Result<DatasetView> {
+    let _share = app.uploaders.take(who.name.clone()).ok_or_else(bodies::busy)?;
+    app.datasets.upload(body.0, Room::of(app, who)).await
 }
 
 /// Store pasted text as a data set
@@ -76,8 +83,7 @@ async fn paste(
     Caller(who): Caller,
     extract::Json(paste): extract::Json<PasteDataset>,
 ) -> Result<Stored> {
-    let room = quota::room(&app, &who).await?;
-    let view = app.datasets.paste(&paste.filename, paste.content, &who, room).await?;
+    let view = app.datasets.paste(&paste.filename, paste.content, Room::of(&app, &who)).await?;
     Ok(stored(view))
 }
 

@@ -17,7 +17,7 @@ mod tasks;
 mod tokens;
 
 pub use audit::entry as audit_entry;
-pub use datasets::UploadForm;
+pub use datasets::{UploadForm, take as take_upload};
 pub use devices::check_view;
 
 use utoipa_axum::{router::OpenApiRouter, routes};

@@ -92,7 +92,7 @@ pub fn members_deal_with_their_own() {
     // So is what it prints.
     until("it has said something", || {
         let task = ana.get(&format!("/api/finetune/tasks/{id}")).json();
-        (!task["logs"].as_array().unwrap().is_empty()).then_some(())
+        (task["status"] == "training" && !task["logs"].as_array().unwrap().is_empty()).then_some(())
     });
     let reader = Person::with_token(&studio, "ana", Access::Read);
     for (person, may) in [(&ana, true), (&reader, true), (&olga, true), (&ben, false), (&vera, false)] {
@@ -439,6 +439,60 @@ pub fn live_streams_end_with_the_right_to_them() {
     while anas.next().is_some() {}
     olga.post("/api/v1/tasks", json!({"command": {"argv": ["true"], "cwd": "/"}, "hold": true}));
     bens.expect("task");
+}
+
+/// A token ends its streams when it ends, and who is made less sees less on what was open before.
+pub fn live_streams_end_with_the_token_and_with_the_role() {
+    let studio = studio(Default::default());
+    let accounts = studio.accounts();
+    let ana = accounts.by_name("ana").unwrap().unwrap();
+    let soon = Timestamp::now() + jiff::SignedDuration::from_secs(2);
+    accounts
+        .create_token(&ana, "t", &server::secret_hash("short"), Access::Read, Some(soon), Timestamp::now())
+        .unwrap();
+    let mut short = Events::open(&studio, "/api/v1/events", &[("authorization", "Bearer short")]);
+    short.expect("devices");
+
+    let olga = studio.person("olga");
+    let set = |role: &str| {
+        let answer = olga.request("PATCH", "/api/v1/accounts/ben", Some(&json!({ "role": role })));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    };
+    set("owner");
+    let bearer = studio.person("ben").bearer();
+    let mut events = Events::open(&studio, "/api/v1/events", &[("authorization", &bearer)]);
+    events.expect("devices");
+    let id = olga.post("/api/v1/tasks", json!({"command": {"argv": ["true"], "cwd": "/"}, "hold": true})).json();
+    let log = format!("/api/v1/tasks/{}/log/stream", id["task_id"].as_str().unwrap());
+    let mut log = Events::open(&studio, &log, &[("authorization", &bearer)]);
+    set("member");
+    while events.next().is_some() {}
+    while log.next().is_some() {}
+    while short.next().is_some() {}
+}
+
+/// Tasks and data sets are owned by name: a new account of an old name gets none of them unawares.
+pub fn a_name_that_owns_something_is_given_away_only_on_purpose() {
+    let studio = studio(Default::default());
+    let olga = studio.person("olga");
+    let left = studio.person("ana").dataset();
+    assert_eq!(olga.delete("/api/v1/accounts/ana").status, 204);
+    let again = |inherit: bool| {
+        let account = json!({"name": " ana", "password": PASSWORD, "inherit": inherit});
+        olga.post("/api/v1/accounts", account)
+    };
+    let refused = again(false);
+    assert_eq!(code(&refused), (409, "name-has-things".into()));
+    assert!(refused.json()["zh"].as_str().unwrap().contains("1 个数据集"), "{}", refused.text());
+    let registered = olga.post("/api/auth/register", json!({"username": "ana", "password": PASSWORD}));
+    assert_eq!(code(&registered), (409, "name-has-things".into()));
+    assert_eq!(again(true).status, 201);
+    assert_eq!(studio.person("ana").get("/api/v1/datasets").json()[0]["path"], left.as_str());
+    let audit = olga.get("/api/v1/audit").text();
+    assert!(audit.contains("member; gets what an account of this name has left"), "{audit}");
+    // Of a name that owns nothing nobody asks.
+    assert_eq!(olga.delete("/api/v1/accounts/ben").status, 204);
+    assert_eq!(olga.post("/api/v1/accounts", json!({"name": "ben", "password": PASSWORD})).status, 201);
 }
 
 /// What a task prints, and what its program is told, is nobody else's to read, wherever it may turn up.

@@ -1,8 +1,16 @@
 //! Walks every route there is, so that no method is forgotten.
 
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpStream},
+};
+
 use serde_json::Value;
 
-use crate::fixture::{Answer, Studio};
+use crate::{
+    fixture::{Answer, Studio, until},
+    people,
+};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -213,4 +221,50 @@ pub fn bodies_have_limits() {
     for path in ["/api/v1/tasks", "/api/finetune/create", "/api/auth/register"] {
         refused(&studio.raw("POST", path, &headers, body.as_bytes()), 413, path);
     }
+}
+
+/// Who sends slowly and is known to nobody takes places of those who are known to nobody, and no others.
+pub fn slow_strangers_keep_nobody_else_waiting() {
+    let studio = people::studio(Default::default());
+    let ana = studio.person("ana");
+    let host = studio.host();
+    let headers =
+        [("host", host.as_str()), ("content-type", "application/x-www-form-urlencoded"), ("content-length", "100")];
+    let slow: Vec<_> = (0..64).map(|_| studio.send("POST", "/api/auth/login", &headers, b"username=")).collect();
+    until("their places are taken", || {
+        let answer = people::sign_in(&studio, "ben", people::PASSWORD);
+        (answer.status == 503 && answer.json()["code"] == "busy").then_some(())
+    });
+    let estimate = serde_json::json!({"model_name": "Qwen/Qwen2.5-0.5B-Instruct", "dataset_file": ""});
+    assert_eq!(ana.post("/api/v1/estimate", estimate).status, 200);
+    assert_eq!(studio.get("/health").status, 200);
+    drop(slow);
+    until("they have gone", || (people::sign_in(&studio, "ben", people::PASSWORD).status == 200).then_some(()));
+}
+
+/// Every kept input of `cargo xtask fuzz --target http`.
+pub fn no_kept_request_breaks_anything() {
+    let studio = Studio::start();
+    let kept = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/http");
+    let mut replayed = 0;
+    for entry in std::fs::read_dir(kept).unwrap() {
+        let path = entry.unwrap().path();
+        let request = std::fs::read(&path).unwrap();
+        let at = request.windows(11).position(|part| part == b"localhost\r\n");
+        let request = at.map_or(request.clone(), |at| {
+            let host = format!("localhost:{}\r\n", studio.address.port());
+            [&request[..at], host.as_bytes(), &request[at + 11..]].concat()
+        });
+        let mut stream = TcpStream::connect(studio.address).unwrap();
+        stream.set_read_timeout(Some(crate::fixture::DEADLINE)).unwrap();
+        let _ = stream.write_all(&request);
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut answer = [0; 12];
+        if stream.read_exact(&mut answer).is_ok() {
+            assert_ne!(&answer[9..], b"500", "{}", path.display());
+        }
+        replayed += 1;
+    }
+    assert!(replayed >= 12, "{replayed}");
+    assert_eq!(studio.get("/health").status, 200);
 }

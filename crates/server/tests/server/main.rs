@@ -58,7 +58,9 @@ fn main() -> ExitCode {
             only_our_hosts_are_served,
             only_our_own_page_may_call,
             nothing_works_without_a_session_where_authentication_is_on,
-            bodies_have_limits;
+            bodies_have_limits,
+            slow_strangers_keep_nobody_else_waiting,
+            no_kept_request_breaks_anything;
         accounts:
             every_route_asks_for_a_role,
             members_deal_with_their_own,
@@ -70,6 +72,8 @@ fn main() -> ExitCode {
             quotas_are_kept_at_the_door,
             one_person_needs_no_account,
             live_streams_end_with_the_right_to_them,
+            live_streams_end_with_the_token_and_with_the_role,
+            a_name_that_owns_something_is_given_away_only_on_purpose,
             what_a_task_says_is_its_owners,
             what_has_expired_is_refused;
         cves:
@@ -109,6 +113,8 @@ fn main() -> ExitCode {
             names_stay_in_their_folder,
             bad_data_leaves_nothing_behind,
             too_much_is_refused,
+            what_comes_before_the_file_has_an_end,
+            uploads_at_the_same_time_share_the_room,
             data_sets_are_listed_pasted_and_deleted;
         events:
             every_transition_is_told_once,

@@ -16,8 +16,12 @@ pub fn studio(options: server::Options) -> Studio {
     drop(store::Writer::open(&home.database()).unwrap());
     let accounts = Accounts::open(&home.database()).unwrap();
     for (name, role) in [("olga", "owner"), ("ana", "member"), ("ben", "member"), ("vera", "viewer")] {
-        let account =
-            NewAccount { name: name.into(), password: Some(PASSWORD.into()), role: Some(role.into()), quota: None };
+        let account = NewAccount {
+            name: name.into(),
+            password: Some(PASSWORD.into()),
+            role: Some(role.into()),
+            ..Default::default()
+        };
         server::people::add(&accounts, account).unwrap();
     }
     Studio::open(server::Options { authentication: true, ..options }, Default::default(), folder)

@@ -1,8 +1,15 @@
-use std::fs;
+use std::{
+    fs,
+    io::{BufReader, Write},
+    net::TcpStream,
+};
 
 use serde_json::json;
 
-use crate::fixture::{ROWS, Studio};
+use crate::{
+    fixture::{ROWS, Studio, read_head, until},
+    people::{self, Person},
+};
 
 const V1: &str = "/api/v1/datasets";
 const FIRST: &str = "/api/finetune/upload-dataset";
@@ -131,4 +138,64 @@ pub fn data_sets_are_listed_pasted_and_deleted() {
     assert!(outside.exists());
     assert_eq!(studio.delete("/api/v1/datasets/%E7%B2%98%E8%B4%B4.jsonl").status, 204);
     assert_eq!(studio.get(V1).json(), json!([]));
+}
+
+fn part(name: &str, filename: &str, content: &str) -> String {
+    let file = if filename.is_empty() { String::new() } else { format!("; filename=\"{filename}\"") };
+    format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n{content}\r\n")
+}
+
+/// A form's other fields are read over, as long as they are few and small.
+pub fn what_comes_before_the_file_has_an_end() {
+    let studio = Studio::start();
+    let send = |before: String| {
+        let body = before + &part("file", "data.jsonl", ROWS) + "--b--\r\n";
+        studio.request("POST", V1, &[("content-type", "multipart/form-data; boundary=b")], body.as_bytes())
+    };
+    assert_eq!(send(part("note", "", "hello").repeat(3)).status, 201);
+    assert_eq!(send(part("note", "", &"x".repeat(100 << 10))).error().0, 413);
+    assert_eq!(send(part("note", "", "x").repeat(20)).error().0, 422);
+    assert_eq!(files(&studio), ["data.jsonl"]);
+}
+
+/// Each fits by itself; what counts is what is there when it gets its name.
+pub fn uploads_at_the_same_time_share_the_room() {
+    let studio = people::studio(Default::default());
+    let row = ROWS.lines().next().unwrap().to_owned() + "\n";
+    let rows = row.repeat(100);
+    let disk_bytes = Some(rows.len() as u64 * 3 / 2);
+    studio.set_quota("ana", api_types::Quota { disk_bytes, ..Default::default() });
+    let (ana, ben) = (studio.person("ana"), studio.person("ben"));
+    let begin = |person: &Person<'_>| {
+        let body = part("file", "data.jsonl", &rows) + "--b--\r\n";
+        let (host, bearer, length) = (studio.host(), person.bearer(), body.len().to_string());
+        let headers = [
+            ("host", host.as_str()),
+            ("authorization", &bearer),
+            ("connection", "close"),
+            ("content-type", "multipart/form-data; boundary=b"),
+            ("content-length", &length),
+        ];
+        let (now, later) = body.split_at(rows.len());
+        (studio.send("POST", V1, &headers, now.as_bytes()), later.to_owned())
+    };
+    let end = |(mut stream, rest): (BufReader<TcpStream>, String)| {
+        // It may be refused before all of it is sent.
+        let _ = stream.get_mut().write_all(rest.as_bytes());
+        read_head(&mut stream).0
+    };
+    let partial = |count: usize| {
+        until("they have begun", || {
+            let begun = files(&studio).iter().filter(|name| name.starts_with(".upload-")).count();
+            (begun == count).then_some(())
+        });
+    };
+    // Nobody takes all places: four are under way, and a fifth is told to wait.
+    let mut under_way: Vec<_> = (0..4).map(|_| begin(&ana)).collect();
+    partial(4);
+    assert_eq!(end(begin(&ana)), 503);
+    assert_eq!(end(begin(&ben)), 201, "another has places too");
+    let ended: Vec<u16> = under_way.drain(..).map(end).collect();
+    assert_eq!(ended, [201, 403, 403, 403]);
+    assert_eq!(files(&studio), ["data-2.jsonl", "data.jsonl"]);
 }

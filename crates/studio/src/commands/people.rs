@@ -43,8 +43,9 @@ impl Desk {
         match self {
             Desk::Studio(client) => Ok(client.add_account(&account)?),
             Desk::Files(files) => {
+                let inherits = account.inherit;
                 let view = people::add(&files.accounts, account)?;
-                files.write_down("account.add", &view.name, &view.role)?;
+                files.write_down("account.add", &view.name, &people::added(&view, inherits))?;
                 Ok(view)
             }
         }

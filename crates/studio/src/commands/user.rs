@@ -47,6 +47,9 @@ pub struct Add {
     /// No password: the account can only use tokens
     #[arg(long, conflicts_with = "password_stdin")]
     no_password: bool,
+    /// Hand over the tasks and data sets that a removed account of this name has left behind
+    #[arg(long)]
+    inherit: bool,
 }
 
 #[derive(Args)]
@@ -123,11 +126,11 @@ fn size(word: &str) -> std::result::Result<Limit<u64>, String> {
 pub fn run(home: &Home, command: User) -> Result<ExitCode> {
     let desk = Desk::open(home)?;
     match command {
-        User::Add(Add { name, role, password_stdin, no_password }) => {
+        User::Add(Add { name, role, password_stdin, no_password, inherit }) => {
             let first = desk.accounts()?.iter().all(|account| !account.has_password);
             let role = role.unwrap_or_else(|| if first { "owner" } else { "member" }.into());
             let password = if no_password { None } else { Some(password(password_stdin)?) };
-            let account = desk.add(NewAccount { name, password, role: Some(role), quota: None })?;
+            let account = desk.add(NewAccount { name, password, role: Some(role), quota: None, inherit })?;
             let AccountView { name, role, .. } = account;
             output::print(&text(format!("已创建账号 {name}（{role}）\n"), format!("made account {name} ({role})\n")))?;
         }

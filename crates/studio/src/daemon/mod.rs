@@ -174,13 +174,14 @@ fn settings(config: &Config) -> engine::Settings {
 }
 
 fn server_options(config: &Config) -> server::Options {
-    let config::Server { authentication, trust_members, allowed_origins, hosts, upload_limit_gb, .. } =
+    let config::Server { authentication, trust_members, hsts, allowed_origins, hosts, upload_limit_gb, .. } =
         config.server.clone();
     let defaults = server::Options::default();
     let base_model = std::env::var("SAGE_FINETUNE_BASE_MODEL").ok().filter(|model| !model.is_empty());
     server::Options {
         authentication,
         trust_members,
+        hsts,
         allowed_origins,
         hosts,
         upload_limit: (upload_limit_gb * (1u64 << 30) as f64) as u64,
