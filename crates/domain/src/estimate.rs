@@ -79,7 +79,7 @@ pub struct Measurement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Adjustment {
-    /// Half the micro-batch, twice the accumulation: the same steps.
+    /// At most half the micro-batch, as much more accumulation: the same steps.
     HalveMicroBatch,
     GradientCheckpointing,
     Load8bit,

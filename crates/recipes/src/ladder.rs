@@ -57,15 +57,15 @@ pub fn describe(recipe: &FineTune, made: &[Adjustment]) -> (String, String) {
     }
 }
 
-/// Halves the micro-batch so many times, with as much accumulation as keeps the examples of an optimizer step, or a few
-/// more where they do not divide.
+/// So many times the largest micro-batch that is at most half as large and divides the examples of an optimizer step,
+/// whose number stays what it was: a trainer that resumes takes no other.
 fn divide(recipe: &mut FineTune, halvings: usize) {
-    if halvings == 0 {
-        return;
-    }
     let examples = recipe.batch_size.saturating_mul(recipe.gradient_accumulation_steps);
-    recipe.batch_size = recipe.batch_size.checked_shr(halvings.try_into().unwrap_or(u32::MAX)).unwrap_or(0).max(1);
-    recipe.gradient_accumulation_steps = examples.div_ceil(recipe.batch_size);
+    for _ in 0..halvings {
+        let half = recipe.batch_size / 2;
+        recipe.batch_size = (1..=half).rev().find(|size| examples.is_multiple_of(*size)).unwrap_or(1);
+        recipe.gradient_accumulation_steps = examples / recipe.batch_size;
+    }
 }
 
 #[cfg(test)]
@@ -107,14 +107,19 @@ mod tests {
     fn an_optimizer_step_keeps_its_examples() {
         for batch_size in 1..=17 {
             let recipe = FineTune { batch_size, gradient_accumulation_steps: 4, ..FineTune::default() };
-            let least = adjusted(&recipe, &whole_ladder(&recipe));
-            assert_eq!(least.batch_size, 1);
-            assert_eq!(least.gradient_accumulation_steps, 4 * batch_size);
+            let ladder = whole_ladder(&recipe);
+            for made in 0..=ladder.len() {
+                let step = adjusted(&recipe, &ladder[..made]);
+                assert_eq!(step.batch_size * step.gradient_accumulation_steps, 4 * batch_size, "{:?}", &ladder[..made]);
+            }
+            assert_eq!(adjusted(&recipe, &ladder).batch_size, 1);
         }
-        let once = adjusted(
-            &FineTune { batch_size: 6, gradient_accumulation_steps: 2, ..FineTune::default() },
-            &[HalveMicroBatch],
-        );
-        assert_eq!((once.batch_size, once.gradient_accumulation_steps), (3, 4));
+        let halved = |batch_size, gradient_accumulation_steps| {
+            let recipe = FineTune { batch_size, gradient_accumulation_steps, ..FineTune::default() };
+            let once = adjusted(&recipe, &[HalveMicroBatch]);
+            (once.batch_size, once.gradient_accumulation_steps)
+        };
+        assert_eq!(halved(6, 2), (3, 4));
+        assert_eq!(halved(7, 16), (2, 56));
     }
 }
