@@ -1,4 +1,4 @@
-//! Whether the database can be trusted, and what to start from if not.
+//! Whether the database can be trusted.
 
 use std::{
     fs,
@@ -8,58 +8,16 @@ use std::{
 
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode};
-use serde::{Deserialize, Serialize};
 
 use crate::{
-    Backup, Backups, Result, StoreError,
-    backup::{Kind, at, copy, sync_folder},
+    Backups, Result, StoreError,
+    backup::{at, sync_folder},
 };
 
 /// How long a start waits for the check; a large database is checked to the end while the studio runs.
 const PATIENCE: Duration = Duration::from_millis(150);
 
-/// A damaged database was found and replaced. Told until the file set aside is deleted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recovery {
-    pub at: Timestamp,
-    /// In SQLite's words.
-    pub damage: String,
-    pub set_aside: PathBuf,
-    /// `None`: there was no good copy, and the studio started with an empty database.
-    pub restored: Option<Backup>,
-}
-
-impl Recovery {
-    /// Which database it was.
-    pub fn kind(&self) -> Kind {
-        Kind::of(&self.set_aside)
-    }
-}
-
-/// Looks whether the database is damaged. If so, sets it aside and puts the newest good backup in its place.
-///
-/// Call it before the database is opened, as the owner of its folder.
-pub fn recover(database: &Path, now: Timestamp) -> Result<Option<Recovery>> {
-    let suspect = suspicion(database);
-    let patience = if suspect.exists() { None } else { Some(PATIENCE) };
-    let backups = Backups::of(database);
-    let Some(damage) = damage(database, &backups, patience)? else {
-        let _ = fs::remove_file(&suspect);
-        return Ok(None);
-    };
-    let set_aside = set_aside(database, now)?;
-    let restored = backups.newest_good();
-    if let Some(backup) = &restored {
-        copy(&backup.path, database)?;
-    }
-    let recovery = Recovery { at: now, damage, set_aside, restored };
-    let story = story(&recovery.set_aside);
-    fs::write(&story, serde_json::to_vec(&recovery).expect("plain data")).map_err(at(&story))?;
-    let _ = fs::remove_file(&suspect);
-    Ok(Some(recovery))
-}
-
-/// Checks all of a database that may be in use; however long it takes. If it is damaged, the next [`recover`] looks as
+/// Checks all of a database that may be in use; however long it takes. If it is damaged, the next [`recover`](crate::recover) looks as
 /// closely.
 pub fn verify(database: &Path) -> Result<Option<String>> {
     let damage = damage(database, &Backups::of(database), None)?;
@@ -70,14 +28,11 @@ pub fn verify(database: &Path) -> Result<Option<String>> {
     Ok(damage)
 }
 
-/// Recoveries whose damaged file is still there, the newest first.
-pub fn recoveries(database: &Path) -> Vec<Recovery> {
-    let files = fs::read_dir(database.parent().unwrap_or(Path::new("/"))).into_iter().flatten().flatten();
-    let stories = files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|ending| ending == "story"));
-    let read = stories.filter_map(|path| serde_json::from_slice::<Recovery>(&fs::read(path).ok()?).ok());
-    let mut told: Vec<Recovery> = read.filter(|recovery| recovery.set_aside.exists()).collect();
-    told.sort_by_key(|recovery| std::cmp::Reverse(recovery.at));
-    told
+/// What is wrong with a database before it is opened; nothing if it is too large to be checked in time, unless [`verify`]
+/// found something in it.
+pub fn damage_at_start(database: &Path, backups: &Backups) -> Result<Option<String>> {
+    let patience = if suspicion(database).exists() { None } else { Some(PATIENCE) };
+    damage(database, backups, patience)
 }
 
 /// What is wrong with the file; `None` if nothing was found in time.
@@ -127,10 +82,9 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 
 /// Gives the database and its write-ahead log another name; the database's new one.
 pub fn set_aside(database: &Path, now: Timestamp) -> Result<PathBuf> {
-    let mut name = database.as_os_str().to_owned();
-    name.push(now.strftime(".damaged-%Y%m%dT%H%M%SZ").to_string());
-    let aside = PathBuf::from(name);
-    for (from, to) in [(wal(database), wal(&aside)), (shm(database), shm(&aside)), (database.to_owned(), aside.clone())]
+    let aside = aside(database, now);
+    // The database first: without its log it could pass for a whole one, of an earlier moment.
+    for (from, to) in [(database.to_owned(), aside.clone()), (wal(database), wal(&aside)), (shm(database), shm(&aside))]
     {
         if from.exists() {
             fs::rename(&from, &to).map_err(at(&from))?;
@@ -138,6 +92,17 @@ pub fn set_aside(database: &Path, now: Timestamp) -> Result<PathBuf> {
     }
     sync_folder(database).map_err(at(database))?;
     Ok(aside)
+}
+
+/// What a damaged database is called; nothing has this name yet.
+pub fn aside(database: &Path, now: Timestamp) -> PathBuf {
+    let name = now.strftime(".damaged-%Y%m%dT%H%M%SZ").to_string();
+    let names = (1..).map(|number| match number {
+        1 => beside(database, &name),
+        number => beside(database, &format!("{name}-{number}")),
+    });
+    let taken = |path: &PathBuf| path.exists() || beside(path, ".story").exists();
+    names.into_iter().find(|path| !taken(path)).expect("a folder is not that full")
 }
 
 /// SQLite leaves a setting as it was where the file system cannot do it, so it is asked again.
@@ -153,24 +118,20 @@ pub fn durable(connection: &Connection, path: &Path) -> Result<()> {
 /// Every commit waits until the disk has it.
 const FULL: i64 = 2;
 
-fn wal(database: &Path) -> PathBuf {
+pub fn wal(database: &Path) -> PathBuf {
     beside(database, "-wal")
 }
 
-fn shm(database: &Path) -> PathBuf {
+pub fn shm(database: &Path) -> PathBuf {
     beside(database, "-shm")
 }
 
 /// Left by [`verify`].
-fn suspicion(database: &Path) -> PathBuf {
+pub fn suspicion(database: &Path) -> PathBuf {
     beside(database, ".suspect")
 }
 
-fn story(aside: &Path) -> PathBuf {
-    beside(aside, ".story")
-}
-
-fn beside(path: &Path, ending: &str) -> PathBuf {
+pub fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()

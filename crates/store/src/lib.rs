@@ -10,6 +10,7 @@ mod backup;
 mod check;
 mod migrate;
 mod read;
+mod recover;
 mod rows;
 mod wal;
 mod write;
@@ -19,8 +20,9 @@ use std::path::PathBuf;
 pub use accounts::{Access, Account, Accounts, By, Opened, Role, SESSION, Token};
 pub use audit::{Audit, AuditFilter, AuditRow, Chain, Entry};
 pub use backup::{Backup, Backups, Kind, Why, copy as back_up, restore};
-pub use check::{Recovery, recover, recoveries, verify};
+pub use check::verify;
 pub use read::{Filter, ForecastRow, JournalRow, Reader, StoredTask};
+pub use recover::{Recovery, recover, recoveries};
 pub use write::{Change, LiveAttempt, Revision, TaskRecord, Ticket, Transition, Writer};
 
 #[derive(Debug, thiserror::Error)]

@@ -41,6 +41,12 @@ pub fn recover(home: &Home) -> Result<()> {
 pub fn describe(recovery: &Recovery) -> String {
     let Recovery { at, damage, set_aside, restored } = recovery;
     let (at, file) = (local_time(&at.to_string()), set_aside.display());
+    let file = match recovery.was_missing() {
+        true => {
+            text(format!("没有找到数据库文件，此事记录在 {file}"), format!("There was no file; a note of it is {file}"))
+        }
+        false => text(format!("损坏的文件是 {file}"), format!("The damaged file is {file}")),
+    };
     if recovery.kind() == Kind::Audit {
         let since = restored.as_ref().map(|backup| local_time(&backup.at.to_string()));
         let (zh, en) = match since {
@@ -48,9 +54,9 @@ pub fn describe(recovery: &Recovery) -> String {
             None => ("已重新开始".into(), "begun anew, as there was no good backup".into()),
         };
         return text(
-            format!("[{CODE}] 审计日志在 {at} 被发现损坏（{damage}），{zh}。损坏的文件是 {file}，删除它后本消息消失"),
+            format!("[{CODE}] 审计日志在 {at} 被发现损坏（{damage}），{zh}。{file}，删除它后本消息消失"),
             format!(
-                "[{CODE}] the audit log was found damaged at {at} ({damage}) and {en}. The damaged file is {file}; \
+                "[{CODE}] the audit log was found damaged at {at} ({damage}) and {en}. {file}; \
                  delete it to end this message"
             ),
         );
@@ -61,11 +67,11 @@ pub fn describe(recovery: &Recovery) -> String {
             text(
                 format!(
                     "[{CODE}] 数据库在 {at} 被发现损坏（{damage}），已由 {of} 的备份替代：此后的任务不在其中，其文件仍在。\
-                     损坏的文件是 {file}，删除它后本消息消失"
+                     {file}，删除它后本消息消失"
                 ),
                 format!(
                     "[{CODE}] the database was found damaged at {at} ({damage}) and replaced by the backup of \
-                     {of}: tasks since then are not in it, their files are still there. The damaged file is {file}; \
+                     {of}: tasks since then are not in it, their files are still there. {file}; \
                      delete it to end this message"
                 ),
             )
@@ -73,11 +79,11 @@ pub fn describe(recovery: &Recovery) -> String {
         None => text(
             format!(
                 "[{CODE}] 数据库在 {at} 被发现损坏（{damage}），没有完好的备份，已从空数据库开始；任务的文件仍在。\
-                 损坏的文件是 {file}，删除它后本消息消失"
+                 {file}，删除它后本消息消失"
             ),
             format!(
                 "[{CODE}] the database was found damaged at {at} ({damage}) and there was no good backup, so \
-                 the studio began with an empty one; the tasks' files are still there. The damaged file is {file}; \
+                 the studio began with an empty one; the tasks' files are still there. {file}; \
                  delete it to end this message"
             ),
         ),
