@@ -108,8 +108,8 @@ impl Executor {
             }
             if let Err(message) = executor.try_launch(&task, &attempt) {
                 tracing::error!("could not launch {}: {message}", task.id);
-                // Whether a supervisor had taken it is unknown; this makes sure that it never starts.
-                executor.stop(task.id, attempt.number, true);
+                // Whether a supervisor had taken it is unknown.
+                executor.runtime.block_on(watch::make_sure_it_is_over(&executor.home.attempt(task.id, attempt.number)));
                 let outcome = Outcome::Failed(Failure::LaunchFailed { message });
                 executor.report(task.id, attempt.number, Fact::Ended(outcome));
             }
@@ -147,7 +147,7 @@ impl Executor {
         if let Recipe::FineTune(_) = task.recipe {
             fs::write(self.home.recipe(task.id), recipes::launch::recipe_json(task)).map_err(readable)?;
         }
-        self.watch(task, attempt, false);
+        let watching = self.watch(task, attempt, false);
         let command = recipes::launch::command(task, &attempt.grant, &self.home, &self.sage);
         let spec = LaunchSpec {
             attempt_dir,
@@ -159,7 +159,10 @@ impl Executor {
             grace: self.settings.grace,
             time_limit: Some(Duration::from_secs(task.time_limit)),
         };
-        self.launcher.launch(&spec).map_err(|error| error.to_string())?;
+        self.launcher.launch(&spec).map_err(|error| {
+            watching.abort();
+            error.to_string()
+        })?;
         self.make_next_folder();
         Ok(())
     }
@@ -177,14 +180,14 @@ impl Executor {
         let _ = fs::File::options().append(true).create(true).open(folder.join(Home::LOG));
     }
 
-    fn watch(&self, task: &Task, attempt: &Attempt, adopted: bool) {
+    fn watch(&self, task: &Task, attempt: &Attempt, adopted: bool) -> tokio::task::JoinHandle<()> {
         let program = match &task.recipe {
             Recipe::FineTune(_) => self.sage.display().to_string(),
             Recipe::Command(command) => command.argv[0].clone(),
         };
         let grant = attempt.grant.clone();
         let watched = Watched { task: task.clone(), attempt: attempt.number, grant, program, adopted };
-        self.runtime.spawn(watch::watch(watched, self.home.clone(), self.reader.clone(), self.outbox.clone()));
+        self.runtime.spawn(watch::watch(watched, self.home.clone(), self.reader.clone(), self.outbox.clone()))
     }
 
     fn stop(&self, id: TaskId, attempt: u32, now: bool) {

@@ -5,6 +5,7 @@
 //! the thread sleeps until a message comes. One watcher per attempt (a tokio task) turns what happens to the
 //! training, told by pidfd and inotify, into messages.
 
+mod backoff;
 mod clock;
 mod detection;
 mod devices;
@@ -21,6 +22,7 @@ mod needs;
 mod options;
 mod pace;
 mod refusals;
+mod tail;
 mod turn;
 mod usage;
 mod view;

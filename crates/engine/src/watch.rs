@@ -5,16 +5,18 @@ use std::{fs, io, path::Path, pin::pin, sync::Arc, time::Duration};
 use domain::{Failure, Grant, Home, Measurement, Method, Recipe, Task};
 use jiff::Timestamp;
 use recipes::progress::{self, ProgressReader};
-use runner::{AttemptEnd, Chunk, End, FileFollower, Started};
+use runner::{AttemptEnd, Chunk, End, ExitRecord, Started};
 use store::Reader;
 use tokio::time::Instant;
 
 use crate::{
     Event,
-    clock::ensure_stamped,
+    backoff::Backoff,
+    clock::{ensure_stamped, stamped},
     lines::Lines,
     message::{Fact, Message, Outbox, Outcome, Report},
     needs,
+    tail::Tail,
 };
 
 /// Subscribers hear of progress at most this often.
@@ -64,13 +66,8 @@ pub async fn watch(watched: Watched, home: Home, reader: Arc<Reader>, outbox: Ou
         published: None,
         watched,
     };
-    let outcome = match watcher.follow().await {
-        Ok(end) => watcher.judge(end),
-        Err(error) => {
-            let message = format!("the attempt can no longer be watched: {error}");
-            Outcome::Failed(Failure::LaunchFailed { message })
-        }
-    };
+    let end = watcher.follow().await;
+    let outcome = watcher.judge(end);
     watcher.publish_progress();
     let (outcome, measurement) = watcher.learn(outcome, reader).await;
     if let Some(measurement) = measurement {
@@ -96,7 +93,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn follow(&mut self) -> io::Result<AttemptEnd> {
+    async fn follow(&mut self) -> AttemptEnd {
         let Watched { ref task, attempt, adopted, .. } = self.watched;
         let task = task.id;
         let folder = self.home.attempt(task, attempt);
@@ -106,15 +103,19 @@ impl Watcher {
         let log_from = if adopted { size(&log_path).saturating_sub(ADOPTED_LOG) } else { size(&log_path) };
         let metrics_from = if adopted { metrics_offset(&folder) } else { size(&metrics_path) };
         // Without it, it was 0.
-        if !adopted && metrics_from > 0 {
-            fs::write(folder.join(METRICS_OFFSET), metrics_from.to_string())?;
+        if !adopted
+            && metrics_from > 0
+            && let Err(error) = fs::write(folder.join(METRICS_OFFSET), metrics_from.to_string())
+        {
+            // Adopted, it would show what earlier attempts reported until it reports something itself.
+            tracing::warn!("{}: {error}", folder.join(METRICS_OFFSET).display());
         }
-        let mut metrics = FileFollower::open(&metrics_path, metrics_from)?;
-        let mut log = FileFollower::open(&log_path, log_from)?.keep_up(LOG_READ);
+        let mut metrics = Tail::new(&metrics_path, metrics_from);
+        let mut log = Tail::new(&log_path, log_from).keep_up(LOG_READ);
         // The first piece of a log cut in the middle is no whole line.
         self.log.skip_first = log_from > 0 && adopted;
 
-        let end = match runner::wait_started(&folder).await? {
+        let end = match insist(&folder, || runner::wait_started(&folder)).await {
             Started::Over(end) => end,
             Started::Running(record) => {
                 let pid = record.task.pid;
@@ -123,27 +124,41 @@ impl Watcher {
                 if !self.watched.is_fine_tune() {
                     self.report(Fact::TrainingBegan);
                 }
-                let mut end = pin!(runner::wait_end(&folder));
+                let mut end = pin!(insist(&folder, || runner::wait_end(&folder)));
                 loop {
                     let publish_at = self.publish_at;
                     tokio::select! {
                         biased;
-                        end = &mut end => break end?,
-                        chunk = metrics.next() => self.read_metrics(&chunk?),
-                        chunk = log.next() => self.read_log(&chunk?),
+                        end = &mut end => break end,
+                        chunk = metrics.next() => self.read_metrics(&chunk),
+                        chunk = log.next() => self.read_log(&chunk),
                         () = sleep_until(publish_at) => self.publish_progress(),
                     }
                 }
             }
         };
-        while let Some(chunk) = metrics.read_now()? {
+        for chunk in metrics.rest() {
             self.read_metrics(&chunk);
         }
-        while let Some(chunk) = log.read_now()? {
+        for chunk in log.rest() {
             self.read_log(&chunk);
         }
         self.flush_lines();
-        Ok(end)
+        if let AttemptEnd::Ended(ExitRecord { lost_log_bytes: bytes @ 1.., .. }) = end {
+            self.note_lost(bytes);
+        }
+        end
+    }
+
+    /// The log does not say itself that a part of it is missing.
+    fn note_lost(&self, bytes: u64) {
+        let bytes = domain::gib(bytes);
+        let note = format!(
+            "日志超过上限（[tasks] log_cap_mb），中间的 {bytes} 已丢弃 / the log outgrew its cap ([tasks] log_cap_mb): {bytes} from \
+             its middle were given up"
+        );
+        let note = stamped(Timestamp::now(), note);
+        self.outbox.view.update_live(self.watched.task.id, |live| live.notes.push(note));
     }
 
     fn read_metrics(&mut self, chunk: &Chunk) {
@@ -281,6 +296,32 @@ impl Watcher {
 fn metrics_offset(attempt_dir: &Path) -> u64 {
     let written = fs::read_to_string(attempt_dir.join(METRICS_OFFSET)).ok();
     written.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+/// An attempt is over when that is known, never because it could not be looked at for a while: its processes may live, and
+/// the next attempt would run beside them.
+async fn insist<T, F: Future<Output = io::Result<T>>>(folder: &Path, wait: impl Fn() -> F) -> T {
+    let mut backoff = Backoff::default();
+    loop {
+        match wait().await {
+            Ok(seen) => return seen,
+            Err(error) => {
+                let pause = backoff.next();
+                tracing::warn!("{} cannot be watched, tried again in {pause:?}: {error}", folder.display());
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+}
+
+/// Ends an attempt of which it is unknown whether a supervisor took it. Returns when none ever will, and no process of it
+/// is left.
+pub async fn make_sure_it_is_over(folder: &Path) {
+    insist(folder, || async {
+        runner::kill_now(folder)?;
+        runner::wait_end(folder).await
+    })
+    .await;
 }
 
 async fn sleep_until(at: Option<Instant>) {

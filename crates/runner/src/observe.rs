@@ -42,18 +42,26 @@ pub fn observe(attempt_dir: &Path) -> io::Result<Observed> {
     }
     // Whether it lives is asked before its records are read: a dead one does not add to them.
     let alive = supervisor.open()?.is_some();
-    if let Some(record) = files::read_exit(attempt_dir)? {
+    if let Some(record) = legible(files::read_exit(attempt_dir))? {
         return Ok(Observed::Ended(record));
     }
     if alive {
-        return Ok(files::read_running(attempt_dir)?.map_or(Observed::Starting, Observed::Running));
+        return Ok(legible(files::read_running(attempt_dir))?.map_or(Observed::Starting, Observed::Running));
     }
     if let Some(record) = files::read_unpublished_exit(attempt_dir) {
         return Ok(Observed::Ended(record));
     }
-    let task = files::read_spawned(attempt_dir)?.map(|record| record.task);
+    let task = legible(files::read_spawned(attempt_dir))?.map(|record| record.task);
     let alive = task.as_ref().map(ProcessIdentity::open).transpose()?.flatten().is_some();
     Ok(Observed::SupervisorLost { task: task.filter(|_| alive) })
+}
+
+/// A record that somebody damaged is as good as none: who lives, the claim and the kernel tell.
+fn legible<T>(record: io::Result<Option<T>>) -> io::Result<Option<T>> {
+    match record {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+        record => record,
+    }
 }
 
 fn never_started(at: Timestamp) -> ExitRecord {

@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,8 +13,21 @@ pub struct RunningRecord {
     /// The task's main process, which leads its own session and process group.
     pub task: ProcessIdentity,
     pub started_at: Timestamp,
-    /// Kept for whoever has to stop the task when its supervisor was lost.
+    /// Kept, as all that follows, for whoever has to look after the task when its supervisor was lost.
     pub grace: Duration,
+    /// When its time is up, on the monotonic clock of this boot.
+    #[serde(default)]
+    pub limit_at: Option<Duration>,
+    /// `None` in records of earlier versions.
+    #[serde(default)]
+    pub log: Option<CappedLog>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CappedLog {
+    pub path: PathBuf,
+    /// Bytes of it kept on disk.
+    pub cap: u64,
 }
 
 /// How an attempt ended; written once, by its supervisor.

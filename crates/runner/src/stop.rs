@@ -40,7 +40,8 @@ fn request(attempt_dir: &Path, urgency: Urgency) -> io::Result<()> {
             Observed::NotStarted => {
                 std::fs::create_dir_all(attempt_dir)?;
                 if files::claim(attempt_dir, &Claim::Void { at: Timestamp::now() })? {
-                    return Ok(());
+                    // Somebody may have removed the folder of an attempt that ran.
+                    return kill_left_behind(attempt_dir);
                 }
             }
             Observed::Starting | Observed::Running(_) => {

@@ -17,7 +17,8 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, waitpid};
 use crate::cgroup::{self, Cgroup};
 use crate::files::{self, Claim, PreparedExit};
 use crate::log_cap::LogCap;
-use crate::{Answer, End, Exit, ExitRecord, LaunchSpec, ProcessIdentity, RunningRecord, nursery, process, sys};
+use crate::{Answer, CappedLog, End, Exit, ExitRecord, LaunchSpec, ProcessIdentity, RunningRecord};
+use crate::{nursery, process, stand_in, sys};
 
 /// In the environment of the task and all that it starts: its attempt folder. The way to find processes that left the
 /// tree when there is no supervisor to ask.
@@ -164,6 +165,8 @@ fn spawn(
 
     let dir = spec.attempt_dir.clone();
     let grace = spec.grace;
+    let limit_at = spec.time_limit.and_then(|limit| stand_in::now().checked_add(limit));
+    let log = Some(CappedLog { path: spec.log.clone(), cap: spec.log_cap });
     let parent = rustix::process::getpid();
     let last_steps = move || {
         rustix::process::setsid()?;
@@ -172,7 +175,9 @@ fn spawn(
             fs::write(OOM_SCORE, score)?;
         }
         let task = ProcessIdentity::current()?;
-        files::write_spawned(&dir, &RunningRecord { supervisor: supervisor.clone(), task, started_at, grace })?;
+        let supervisor = supervisor.clone();
+        let record = RunningRecord { supervisor, task, started_at, grace, limit_at, log: log.clone() };
+        files::write_spawned(&dir, &record)?;
         // A supervisor killed until now leaves a record of a task that never runs; killed from now on, of one that does.
         if rustix::process::getppid() != Some(parent) {
             // Nobody is left to report to, and this end must not pass for the program's.

@@ -2,6 +2,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,8 +11,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
 use crate::files::{self, Claim};
+use crate::stand_in::StandIn;
 use crate::watch::FolderWatch;
-use crate::{Exit, ExitRecord, Observed, ProcessIdentity, RunningRecord, observe, stop, sys};
+use crate::{End, Exit, ExitRecord, Observed, ProcessIdentity, RunningRecord, observe, stop, sys};
 
 /// How long an ended task may wait to be reaped by the process that took it over; longer means that it never will be.
 const REAPING: Duration = Duration::from_secs(10);
@@ -70,7 +72,8 @@ pub async fn wait_started(attempt_dir: &Path) -> io::Result<Started> {
 /// Waits until the attempt is over. The attempt has to be launched before.
 ///
 /// Resolves as soon as the supervisor is gone. If that was killed, waits for the task itself, asks the kernel how it
-/// ended, ends what it left behind, and records all that in the supervisor's stead.
+/// ended, ends what it left behind, and records all that in the supervisor's stead. Until then it keeps the time limit and
+/// the log cap, too.
 pub async fn wait_end(attempt_dir: &Path) -> io::Result<AttemptEnd> {
     // The kernel tells how the task ended only to those who held it before it was reaped.
     let mut task = None;
@@ -97,29 +100,50 @@ pub async fn wait_end(attempt_dir: &Path) -> io::Result<AttemptEnd> {
 }
 
 async fn end_without_supervisor(attempt_dir: &Path, task: Option<OwnedFd>) -> io::Result<AttemptEnd> {
+    let record = files::read_spawned(attempt_dir).ok().flatten();
+    let mut stand_in = StandIn::new(record.as_ref());
     let exit = match task {
-        Some(task) => exit_of(task).await?,
+        Some(task) => {
+            let mut exit = pin!(exit_of(task));
+            loop {
+                tokio::select! {
+                    biased;
+                    exit = &mut exit => break exit?,
+                    () = stand_in.wait() => stand_in.act(attempt_dir),
+                }
+            }
+        }
         None => None,
     };
-    for left in stop::left_behind(attempt_dir)? {
-        left.signal(rustix::process::Signal::KILL);
-        if let Some(pidfd) = left.open()? {
-            ended(pidfd).await?;
+    // Looked for again until there is none: they may fork while they are looked for.
+    loop {
+        let left = stop::left_behind(attempt_dir)?;
+        if left.is_empty() {
+            break;
+        }
+        for left in left {
+            left.signal(rustix::process::Signal::KILL);
+            if let Some(pidfd) = left.open()? {
+                ended(pidfd).await?;
+            }
         }
     }
-    let Some((exit, record)) = exit.zip(files::read_spawned(attempt_dir)?) else {
+    let timed_out = stand_in.timed_out;
+    let lost_log_bytes = stand_in.end();
+    let Some((exit, record)) = exit.zip(record) else {
         return Ok(AttemptEnd::SupervisorLost);
     };
     let ended_at = Timestamp::now();
     let record = ExitRecord {
-        end: exit.into(),
+        end: if timed_out { End::TimedOut { exit } } else { exit.into() },
         started_at: record.started_at,
         ended_at,
         seconds: ended_at.duration_since(record.started_at).as_secs_f64().max(0.0),
-        lost_log_bytes: 0,
+        lost_log_bytes,
         supervisor_lost: true,
     };
-    files::write_exit(attempt_dir, &record)?;
+    // Where it cannot be written, who looks later learns that nobody knows.
+    let _ = files::write_exit(attempt_dir, &record);
     Ok(AttemptEnd::Ended(record))
 }
 

@@ -9,10 +9,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 const EVENTS: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MOVED_TO)
@@ -21,8 +23,14 @@ const EVENTS: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::ONLYDIR);
 
-/// Tells when certain files of one folder are made, renamed or written, from the moment it exists.
-pub(crate) struct FolderWatch {
+/// How often somebody who cannot be told looks instead.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Tells when certain files of one folder are made, renamed or written, from the moment it exists. Where the kernel gives
+/// no more watches, it says so every now and then.
+pub(crate) struct FolderWatch(Option<Told>);
+
+struct Told {
     hub: &'static Hub,
     descriptor: i32,
     listener: Arc<Listener>,
@@ -36,6 +44,30 @@ struct Listener {
 
 impl FolderWatch {
     pub(crate) fn new(folder: &Path, names: &[&OsStr]) -> io::Result<FolderWatch> {
+        match Told::new(folder, names) {
+            Ok(told) => Ok(FolderWatch(Some(told))),
+            Err(error) if is_limit(&error) => Ok(FolderWatch(None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Resolves at once when something changed since the last call. It may also resolve without a change.
+    pub(crate) async fn changed(&self) {
+        match &self.0 {
+            Some(told) => told.listener.changed.notified().await,
+            None => sleep(LOOK).await,
+        }
+    }
+}
+
+/// What a user may have of watches, instances, descriptors or memory is used up.
+fn is_limit(error: &io::Error) -> bool {
+    let limits = [Errno::NOSPC, Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| limits.contains(&errno))
+}
+
+impl Told {
+    fn new(folder: &Path, names: &[&OsStr]) -> io::Result<Told> {
         let hub = Hub::get()?;
         let names = names.iter().map(|name| OsString::from(*name)).collect();
         let listener = Arc::new(Listener { names, changed: Notify::new() });
@@ -43,16 +75,11 @@ impl FolderWatch {
         let descriptor = inotify::add_watch(&hub.inotify, folder, EVENTS)?;
         listeners.entry(descriptor).or_default().push(Arc::clone(&listener));
         drop(listeners);
-        Ok(FolderWatch { hub, descriptor, listener })
-    }
-
-    /// Resolves at once when something changed since the last call. It may also resolve without a change.
-    pub(crate) async fn changed(&self) {
-        self.listener.changed.notified().await;
+        Ok(Told { hub, descriptor, listener })
     }
 }
 
-impl Drop for FolderWatch {
+impl Drop for Told {
     fn drop(&mut self) {
         let mut listeners = self.hub.lock();
         let Some(rest) = listeners.get_mut(&self.descriptor) else { return };

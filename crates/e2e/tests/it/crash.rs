@@ -1,10 +1,20 @@
 //! The studio dies at any moment; the trainings do not notice, and nothing that was answered is lost.
 
-use std::{fs, thread, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Duration,
+};
 
-use client::testing::{Options, Studio, wait_for};
+use api_types::SubmitTask;
+use client::testing::{Options, Studio, sage, wait_for};
 
-use crate::support::{PATIENCE, fine_tune, held_open, path, script, since_launch, tiny, wait_status, wait_until};
+use crate::support::{
+    PATIENCE, fine_tune, held_open, path, script, since_launch, tiny, wait_reason, wait_status, wait_until,
+};
 
 /// Xorshift: the same moments in every run.
 struct Moments(u64);
@@ -134,6 +144,86 @@ fn a_lost_supervisor_ends_the_task_with_a_reason_and_the_next_one_starts() {
     wait_status(&client, &next, "completed");
 }
 
+/// Its files cannot be followed any more, which says nothing about its processes.
+#[test]
+fn a_training_that_cannot_be_watched_is_not_taken_for_over() {
+    let studio = Studio::start();
+    let client = studio.client();
+    let retried = |task| SubmitTask { retries: Some(3), ..task };
+    let unreadable = "mkdir $SAGE_ATTEMPT/../../metrics.jsonl; while [ ! -e go ]; do sleep 0.02; done";
+    let task = client.submit(&retried(script(&studio, unreadable))).unwrap().task_id;
+    let log = || fs::read_to_string(studio.home().log()).unwrap();
+    wait_for("the studio to have met it", PATIENCE, || log().contains("cannot be followed").then_some(()));
+    fs::write(studio.home().root().join("go"), "").unwrap();
+    wait_status(&client, &task, "completed");
+    let lost = client.submit(&retried(script(&studio, "echo $$; rm -r $SAGE_ATTEMPT; sleep 1000"))).unwrap().task_id;
+    let pid = wait_status(&client, &lost, "training").attempt.unwrap().pid;
+    wait_for("its folder to be gone", PATIENCE, || {
+        (!studio.home().attempt(lost.parse().unwrap(), 1).exists()).then_some(())
+    });
+    assert_eq!(client.task(&lost).unwrap().attempt.unwrap().pid, pid);
+    client.cancel(&lost).unwrap();
+    let next = client.submit(&script(&studio, "true")).unwrap().task_id;
+    wait_status(&client, &next, "completed");
+    for id in [&task, &lost] {
+        let launches = path(&client, id).iter().filter(|state| *state == "preparing").count();
+        assert_eq!(launches, 1, "{id} was launched once: {:?}", path(&client, id));
+    }
+}
+
+#[test]
+fn where_the_kernel_gives_no_more_watches_tasks_run_as_ever() {
+    let wrapper = tempfile::tempdir().unwrap();
+    let Some(unwatched) = without_watches(wrapper.path()) else {
+        eprintln!("SKIPPED where_the_kernel_gives_no_more_watches_…: no user namespace can be made here");
+        return;
+    };
+    let studio = Studio::start_with(Options { sage: unwatched, ..Options::default() });
+    let client = studio.client();
+    let task = client.submit(&script(&studio, "echo said; while [ ! -e go ]; do sleep 0.02; done")).unwrap().task_id;
+    wait_status(&client, &task, "training");
+    fs::write(studio.home().root().join("go"), "").unwrap();
+    wait_status(&client, &task, "completed");
+    assert_eq!(since_launch(&client, &task), ["preparing", "training", "completed"]);
+    assert!(client.log(&task, 0).unwrap().contains("said"));
+}
+
+/// A `sage` for which inotify watches nothing.
+fn without_watches(folder: &Path) -> Option<PathBuf> {
+    let script = format!(
+        "#!/bin/sh\nexec unshare --user --map-root-user sh -c 'echo 0 > /proc/sys/user/max_inotify_watches && exec \"$@\"' \
+         sh \"${{SAGE_UNDER_TEST:-{}}}\" \"$@\"\n",
+        sage().display()
+    );
+    let wrapper = folder.join("sage");
+    fs::write(&wrapper, script).unwrap();
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+    let tried = Command::new(&wrapper).env("SAGE_UNDER_TEST", "true").output();
+    tried.is_ok_and(|output| output.status.success()).then_some(wrapper)
+}
+
+/// What runs is not forgotten, so that its GPU does not look free.
+#[test]
+fn while_the_store_cannot_be_read_nothing_is_planned() {
+    let studio = Studio::start();
+    let client = studio.client();
+    let running = client.submit(&held_open(&studio, "go")).unwrap().task_id;
+    wait_status(&client, &running, "training");
+
+    let intruder = rusqlite::Connection::open(studio.home().database()).unwrap();
+    intruder.execute_batch("ALTER TABLE journal RENAME TO away; ALTER TABLE attempt RENAME TO gone").unwrap();
+    for _ in 0..2 {
+        let refused = client.submit(&script(&studio, "true")).unwrap_err().to_string();
+        assert!(refused.contains("not-saved") || refused.contains("could not be saved"), "{refused}");
+    }
+    intruder.execute_batch("ALTER TABLE away RENAME TO journal; ALTER TABLE gone RENAME TO attempt").unwrap();
+    let next = wait_for("the studio to accept tasks again", PATIENCE, || client.submit(&script(&studio, "true")).ok());
+    wait_reason(&client, &next.task_id, "to wait for the GPU", |wait| wait.code == "devices_busy");
+    fs::write(studio.home().root().join("go"), "").unwrap();
+    wait_status(&client, &running, "completed");
+    wait_status(&client, &next.task_id, "completed");
+}
+
 #[test]
 fn what_cannot_be_saved_is_refused_and_what_happened_meanwhile_is_written_down_later() {
     let studio = Studio::start();
@@ -148,9 +238,7 @@ fn what_cannot_be_saved_is_refused_and_what_happened_meanwhile_is_written_down_l
     let refused = client.submit(&script(&studio, "true")).unwrap_err().to_string();
     assert!(refused.contains("not-saved") || refused.contains("could not be saved"), "{refused}");
     fs::write(studio.home().root().join("go"), "").unwrap();
-    wait_for("the training to end", PATIENCE, || {
-        (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(())
-    });
+    wait_for("the training to end", PATIENCE, || (!Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
     assert_eq!(client.tasks(&Default::default()).unwrap().tasks.len(), 2, "the refused one left nothing behind");
     intruder.execute_batch("ROLLBACK").unwrap();
 

@@ -1,7 +1,8 @@
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use runner::{AttemptEnd, End, Exit, Launcher, Observed, observe, wait_end};
+use runner::{AttemptEnd, End, Exit, LaunchSpec, Launcher, Observed, observe, wait_end};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::fixture::{Dice, Fixture, Studio, Watched, processes_with, spin, until, watch, write_json};
@@ -63,6 +64,44 @@ pub async fn the_supervisor_is_killed(f: Fixture) {
         AttemptEnd::SupervisorLost => eprintln!("SKIPPED half of the_supervisor_is_killed: this kernel tells no exit"),
         AttemptEnd::Interrupted => panic!("nothing was interrupted"),
     }
+}
+
+pub async fn without_a_supervisor_the_time_limit_and_the_log_cap_are_kept(f: Fixture) {
+    const MIB: u64 = 1 << 20;
+    let script =
+        "echo ready; read _ < gate; head -c 16777216 /dev/zero; echo wrote; trap 'exit 9' TERM; sleep 1000 & wait";
+    let mut gate = f.gate("gate");
+    let running =
+        f.start(&LaunchSpec { log_cap: 2 * MIB, time_limit: Some(Duration::from_secs(3)), ..f.spec(script) }).await;
+    f.line("ready").await;
+    let supervisor = watch(&running.supervisor);
+    supervisor.kill();
+    supervisor.wait();
+    let attempt = f.attempt();
+    let (end, ()) = tokio::join!(wait_end(&attempt), async { gate.open() });
+    let log = fs::metadata(f.path("log")).unwrap();
+    assert!(log.len() > 16 * MIB && log.blocks() * 512 < 4 * MIB, "{} of {} bytes", log.blocks() * 512, log.len());
+    match end.unwrap() {
+        AttemptEnd::Ended(record) => {
+            assert_eq!(record.end, End::TimedOut { exit: Exit::Code(9) });
+            assert!(record.lost_log_bytes > 12 * MIB, "{record:?}");
+        }
+        AttemptEnd::SupervisorLost => eprintln!("SKIPPED half of without_a_supervisor_…: this kernel tells no exit"),
+        AttemptEnd::Interrupted => panic!("nothing was interrupted"),
+    }
+}
+
+/// A record that cannot be read says nothing about who lives.
+pub async fn damaged_records_do_not_hide_an_attempt(f: Fixture) {
+    let mut gate = f.gate("gate");
+    f.start(&f.spec("read _ < gate; exit 7")).await;
+    fs::write(f.attempt().join("running"), "{").unwrap();
+    assert_eq!(observe(&f.attempt()).unwrap(), Observed::Starting);
+    gate.open();
+    assert_eq!(f.end().await.end, End::Exited { exit_code: 7 });
+    fs::write(f.attempt().join("exit"), "").unwrap();
+    assert_eq!(observe(&f.attempt()).unwrap(), Observed::SupervisorLost { task: None });
+    assert_eq!(wait_end(&f.attempt()).await.unwrap(), AttemptEnd::SupervisorLost);
 }
 
 /// Nothing is left over, nothing runs twice, and what is said about the end is true.

@@ -72,6 +72,8 @@ fn main() -> ExitCode {
         trial!(losing::the_supervisor_is_killed_at_any_moment),
         trial!(losing::a_task_without_supervisor_can_be_stopped),
         trial!(losing::the_machine_went_down),
+        trial!(losing::without_a_supervisor_the_time_limit_and_the_log_cap_are_kept),
+        trial!(losing::damaged_records_do_not_hide_an_attempt),
         trial!(following::appends_are_seen_as_they_come),
         trial!(following::a_capped_log_keeps_its_offsets),
         trial!(following::a_flood_neither_fills_the_disk_nor_keeps_its_reader_busy),
