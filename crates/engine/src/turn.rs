@@ -3,7 +3,7 @@ use std::{
     sync::Arc,
 };
 
-use domain::{Progress, Task, TaskId};
+use domain::{Progress, Task, TaskId, TaskState};
 use store::{Change, TaskRecord, Transition};
 
 use crate::{
@@ -76,6 +76,12 @@ impl Turn {
         let snapshot = snapshot(task.clone(), transition.progress.clone(), &transition.log);
         self.announcements.push(Announcement::Task(snapshot));
         self.changes.push(Change::Transition(Box::new(transition)));
+    }
+
+    /// Tasks of this user that are held from now on and not in the database yet.
+    pub fn held(&self, owner: &str) -> u32 {
+        let held = |change: &&Change| matches!(change, Change::Create { task, .. } if task.owner == owner && task.state == TaskState::Pending);
+        self.changes.iter().filter(held).count() as u32
     }
 
     pub fn answer_created(&mut self, reply: Option<Reply<Submitted>>, snapshot: Arc<TaskSnapshot>, waiting: usize) {

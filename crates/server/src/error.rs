@@ -147,6 +147,9 @@ impl From<EngineError> for ApiError {
                     .zh(format!("您已有 {waiting} 个任务在排队，上限为 {limit} 个"))
                     .next("Wait until some have started, or cancel some")
             }
+            EngineError::TooManyGpus { wanted, limit } => ApiError::new(StatusCode::FORBIDDEN, "gpu-quota", detail)
+                .zh(format!("任务要求 {wanted} 块 GPU，而您最多可同时使用 {limit} 块，因此永远无法启动"))
+                .next(format!("Submit it with at most {limit} GPUs, or ask the owner of the studio for more")),
             EngineError::NoDevice(_) => ApiError::new(StatusCode::NOT_FOUND, "device-unknown", detail)
                 .zh("没有这个设备")
                 .next("`sage gpu` lists the devices with their ids"),

@@ -26,7 +26,7 @@ impl Machine {
     }
 
     pub fn submit(&mut self, submission: Submission, who: String, reply: Reply<Submitted>, turn: &mut Turn) {
-        if let Err(error) = self.accepts(&who, 1) {
+        if let Err(error) = self.accepts(&who, 1, submission.recipe.gpus(), turn) {
             return drop(reply.send(Err(error)));
         }
         self.accept(submission, None, who, Some(reply), turn);
@@ -40,7 +40,8 @@ impl Machine {
         turn: &mut Turn,
     ) {
         let size = submissions.len() as u32;
-        if let Err(error) = self.accepts(&who, size) {
+        let gpus = submissions.iter().map(|(submission, _)| submission.recipe.gpus()).max().unwrap_or(0);
+        if let Err(error) = self.accepts(&who, size, gpus, turn) {
             return drop(reply.send(Err(error)));
         }
         let mut tasks: Vec<TaskId> = Vec::new();
@@ -51,14 +52,18 @@ impl Machine {
         turn.answers.push(Answer::Grouped(reply, tasks));
     }
 
-    /// Whether this user may submit so many more.
-    fn accepts(&self, who: &str, more: u32) -> Result<(), EngineError> {
-        if let QueueMode::Draining(switched) = &self.control.mode {
+    /// Whether this user may submit so many more, which want so many GPUs at once.
+    fn accepts(&self, who: &str, more: u32, gpus: u32, turn: &Turn) -> Result<(), EngineError> {
+        if let Some(switched) = self.control.refuses() {
             return Err(EngineError::Draining(switched.by.clone()));
         }
-        let Some(limit) = self.allowances.get(who).and_then(|allowance| allowance.queued) else { return Ok(()) };
+        let Some(allowance) = self.allowances.get(who) else { return Ok(()) };
+        if let Some(limit) = allowance.gpus.filter(|limit| gpus > *limit) {
+            return Err(EngineError::TooManyGpus { wanted: gpus, limit });
+        }
+        let Some(limit) = allowance.queued else { return Ok(()) };
         let queued = self.queue.iter().filter(|waiting| waiting.owner == who).count() as u32;
-        let waiting = queued + self.store.held(who)?;
+        let waiting = queued + self.store.held(who)? + turn.held(who);
         if waiting + more > limit { Err(EngineError::TooManyQueued { waiting, limit }) } else { Ok(()) }
     }
 

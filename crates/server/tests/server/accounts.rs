@@ -377,6 +377,13 @@ pub fn quotas_are_kept_at_the_door() {
     let bens = ben.dataset();
     assert_eq!(waits(&ben, &bens).status, 201, "others have their own");
 
+    // What could never start is not taken.
+    studio.set_quota("ben", Quota { gpus: Some(1), ..Quota::default() });
+    let wide = json!({"fine_tune": {"model_name": "held", "dataset_file": bens, "gpus": 2}});
+    let refused = ben.post("/api/v1/tasks", wide);
+    assert_eq!(code(&refused), (403, "gpu-quota".into()));
+    assert!(refused.json()["next_step"].is_string() && refused.json()["zh"].is_string());
+
     let size = ROWS.len() as u64;
     studio.set_quota("ana", Quota { disk_bytes: Some(size + 10), ..Quota::default() });
     let paste = json!({"filename": "more.jsonl", "content": ROWS});
