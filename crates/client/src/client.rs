@@ -170,6 +170,13 @@ impl Client {
         self.post("/api/v1/queue/drain", &())
     }
 
+    /// No new tasks are accepted until the studio is started again or [`Client::resume_queue`]; where nothing `starts`,
+    /// what waits stays where it is.
+    pub fn close_queue(&self, starts: bool) -> Result<QueueControl> {
+        let until = if starts { "stopped" } else { "cancelled" };
+        self.post(&format!("/api/v1/queue/drain?until={until}"), &())
+    }
+
     pub fn resume_queue(&self) -> Result<QueueControl> {
         self.post("/api/v1/queue/resume", &())
     }

@@ -14,7 +14,7 @@ mod sentence;
 mod task;
 
 pub use allowance::Allowance;
-pub use control::{Control, QueueMode, Switched};
+pub use control::{Closing, Control, QueueMode, Switched};
 pub use device::{
     Clocks, Device, DeviceId, DeviceKind, DeviceMemory, DeviceState, Finding, Health, Inventory, MigInstance,
     ProcessUse, Reading, Xid,

@@ -185,6 +185,11 @@ impl Machine {
         }
         Ok(machine)
     }
+        // Whoever closed it wanted it to stop, which it has.
+        if machine.control.closing.take().is_some() {
+            machine.store.commit(&[Change::Control(Box::new(machine.control.clone()))])?;
+            machine.outbox.view.set_control(machine.control.clone());
+        }
 
     /// Makes memory say what the store says.
     fn reload(&mut self) -> Result<(), EngineError> {

@@ -76,7 +76,9 @@ pub enum Switch {
     Pause,
     /// No new tasks are accepted.
     Drain,
-    /// Ends both.
+    /// The same until the studio is started again; with `starts` false nothing starts, either.
+    Close { starts: bool },
+    /// Ends the closing, if there is one, else pause and drain.
     Resume,
     /// Nothing new starts on this device.
     Maintain(DeviceId),

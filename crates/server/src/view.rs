@@ -313,11 +313,12 @@ pub fn warning(warning: &Warning) -> Message {
 
 /// What is switched for the whole queue now.
 pub fn control(engine: &Handle) -> QueueControl {
-    let Control { mode, maintenance } = engine.view().control();
-    let (word, switched) = match mode {
-        QueueMode::Open => ("open", None),
-        QueueMode::Paused(switched) => ("paused", Some(switched)),
-        QueueMode::Draining(switched) => ("draining", Some(switched)),
+    let Control { mode, maintenance, closing, .. } = engine.view().control();
+    let (word, switched) = match (closing, mode) {
+        (Some(closing), _) => ("draining", Some(closing.by)),
+        (None, QueueMode::Open) => ("open", None),
+        (None, QueueMode::Paused(switched)) => ("paused", Some(switched)),
+        (None, QueueMode::Draining(switched)) => ("draining", Some(switched)),
     };
     let (by, since) = switched.map(|Switched { by, at }| (by, at.to_string())).unzip();
     let devices = engine.view().devices();

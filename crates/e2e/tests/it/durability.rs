@@ -2,10 +2,10 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{BufRead, BufReader, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
     thread,
     time::Duration,
@@ -368,6 +368,59 @@ fn stopping_with_cancel_all_leaves_no_task_and_no_process() {
     for id in [&deaf, &waiting, &held] {
         assert_eq!(studio.client().task(id).unwrap().status, "cancelled", "{id}");
     }
+}
+
+/// Nobody could cancel it any more, and it would keep its GPU.
+#[test]
+fn what_runs_and_is_not_in_a_restored_database_is_stopped() {
+    let mut studio = Studio::start();
+    let client = studio.client();
+    let known = client.submit(&script(&studio, "true")).unwrap().task_id;
+    wait_status(&client, &known, "completed");
+    let (succeeded, backup, error) = run(&studio, &["studio", "backup"]);
+    assert!(succeeded, "{error}");
+    let unknown = client.submit(&script(&studio, "sleep 1000")).unwrap().task_id;
+    let pid = wait_status(&client, &unknown, "training").attempt.unwrap().pid.unwrap();
+    studio.stop();
+    let (succeeded, _, error) = run(&studio, &["studio", "restore", backup.trim()]);
+    assert!(succeeded, "{error}");
+    assert!(Path::new(&format!("/proc/{pid}")).exists());
+    studio.launch();
+    wait_for("it to be stopped", PATIENCE, || (!Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
+    let log = fs::read_to_string(studio.home().log()).unwrap();
+    assert!(log.lines().any(|line| line.contains(&unknown) && line.contains("is stopped")), "{log}");
+    let next = studio.client().submit(&script(&studio, "true")).unwrap().task_id;
+    wait_status(&studio.client(), &next, "completed");
+}
+
+/// A pause is neither ended nor forgotten by a stop, and who waits for it is told what it waits for.
+#[test]
+fn a_paused_queue_stays_paused_through_a_drain_and_through_cancel_all() {
+    let mut studio = Studio::start();
+    let client = studio.client();
+    client.pause_queue().unwrap();
+    let mark = |name: &str| client.submit(&script(&studio, &format!("touch {name}"))).unwrap().task_id;
+    let waiting = mark("started");
+    let mut drain = studio.command(["studio", "stop", "--drain"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(drain.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let told = said.find(|line| line.contains(&waiting)).expect("what it waits for is told");
+    assert!(told.contains("the queue was paused by"), "{told}");
+    drain.kill().and_then(|()| drain.wait()).unwrap();
+    assert!(client.submit(&script(&studio, "true")).unwrap_err().to_string().contains("drain"));
+    assert_eq!(client.resume_queue().unwrap().mode, "paused", "it ends the drain, and then the pause");
+    let held = client.submit(&script(&studio, "touch started")).unwrap().task_id;
+
+    let output = studio.command(["studio", "stop", "--cancel-all"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(!studio.home().root().join("started").exists(), "nothing started before it was cancelled");
+    studio.stop();
+    studio.launch();
+    let client = studio.client();
+    for id in [&waiting, &held] {
+        assert_eq!(path(&client, id), ["queued", "cancelled"], "{id}");
+    }
+    assert_eq!(client.queue().unwrap().control.mode, "paused");
+    client.submit(&script(&studio, "true")).unwrap();
 }
 
 /// Below the limit nothing new starts, and every waiting task says so with the figures.

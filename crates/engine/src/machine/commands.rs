@@ -1,6 +1,6 @@
 //! What people ask for.
 
-use domain::{Group, Priority, QueueMode, StateKind, Task, TaskId, TaskState, Terms, WaitReason};
+use domain::{Group, Priority, Progress, StateKind, Task, TaskId, TaskState, Terms, WaitReason};
 use jiff::Timestamp;
 use store::{Change, Revision, TaskRecord, Ticket, Transition};
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use domain::{Allowance, DeviceState, Inventory, QueueMode, StateKind, Switched, TaskId, WaitCause, Warning};
+use domain::{Allowance, Closing, DeviceState, Inventory, QueueMode, Switched, Task, TaskId, WaitCause, Warning};
 use jiff::{SignedDuration, Timestamp};
 use scheduler::Quota;
 use store::Change;
@@ -25,9 +25,17 @@ impl Machine {
     pub fn switch(&mut self, switch: Switch, who: String, turn: &mut Turn) {
         let switched = Switched { by: who, at: Timestamp::now() };
         match switch {
-            Switch::Pause => self.control.mode = QueueMode::Paused(switched),
-            Switch::Drain => self.control.mode = QueueMode::Draining(switched),
-            Switch::Resume => self.control.mode = QueueMode::Open,
+            Switch::Pause => {
+                self.control.mode = QueueMode::Paused(switched);
+                self.control.pause = None;
+            }
+            Switch::Drain => match std::mem::replace(&mut self.control.mode, QueueMode::Draining(switched)) {
+                QueueMode::Paused(pause) => self.control.pause = Some(pause),
+                QueueMode::Open | QueueMode::Draining(_) => {}
+            },
+            Switch::Close { starts } => self.control.closing = Some(Closing { by: switched, starts }),
+            Switch::Resume if self.control.closing.is_some() => self.control.closing = None,
+            Switch::Resume => (self.control.mode, self.control.pause) = (QueueMode::Open, None),
             Switch::Maintain(device) => drop(self.control.maintenance.insert(device, switched)),
             Switch::Restore(device) => drop(self.control.maintenance.remove(&device)),
         }
@@ -66,7 +74,7 @@ impl Machine {
 
     /// Why nothing may start at all.
     pub fn closed(&mut self, now: Timestamp) -> Option<WaitCause> {
-        if let QueueMode::Paused(switched) = &self.control.mode {
+        if let Some(switched) = self.control.pauses() {
             return Some(WaitCause::QueuePaused { by: switched.by.clone() });
         }
         if let Verdict::NothingNew { free, limit } | Verdict::PauseRunning { free, limit } = self.disk_verdict {

@@ -7,13 +7,16 @@ use axum::{
 };
 use domain::{DeviceId, Reading};
 use engine::{EngineError, Switch};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::{App, Shared},
     audit::About,
     auth::{Caller, Who},
     error::{ApiError, Result},
-    extract, view,
+    extract::{self, Params},
+    view,
 };
 
 /// Pause the queue
@@ -29,13 +32,38 @@ pub async fn pause(State(app): State<Shared>, Caller(who): Caller) -> Result<Jso
 
 /// Let the queue run empty
 ///
-/// No new tasks are accepted until it is resumed; those that were run to their end.
-#[utoipa::path(post, path = "/api/v1/queue/drain", operation_id = "drain_queue", tag = "tasks", responses(
+/// No new tasks are accepted until it is resumed; those that were run to their end, once no pause keeps them from it.
+#[utoipa::path(post, path = "/api/v1/queue/drain", operation_id = "drain_queue", tag = "tasks", params(DrainParams), responses(
     (status = 200, body = QueueControl),
     (status = 401, body = ErrorBody),
+    (status = 422, body = ErrorBody),
 ))]
-pub async fn drain(State(app): State<Shared>, Caller(who): Caller) -> Result<Json<QueueControl>> {
-    switch(&app, &who, Switch::Drain).await
+pub async fn drain(
+    State(app): State<Shared>,
+    Caller(who): Caller,
+    Params(params): Params<DrainParams>,
+) -> Result<Json<QueueControl>> {
+    let switch = match params.until {
+        None => Switch::Drain,
+        Some(Until::Stopped) => Switch::Close { starts: true },
+        Some(Until::Cancelled) => Switch::Close { starts: false },
+    };
+    self::switch(&app, &who, switch).await
+}
+
+#[derive(Deserialize, IntoParams)]
+pub struct DrainParams {
+    /// `stopped`: until the studio starts again, which then finds its queue as it was. `cancelled`: the same, and nothing
+    /// that waits is started meanwhile. A resume ends it, too.
+    #[param(inline)]
+    until: Option<Until>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Until {
+    Stopped,
+    Cancelled,
 }
 
 /// Go on after a pause or a drain

@@ -1,5 +1,6 @@
 use std::{thread, time::Duration};
 
+use api_types::WaitingTask;
 use clap::Args;
 use client::{Client, ClientError, Endpoint, TaskFilter};
 use domain::Home;
@@ -18,6 +19,11 @@ use crate::{
 
 /// More than the studio itself allows requests under way.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Reasons to wait that end within a moment.
+const PASSING: [&str; 2] = ["planning", "detecting"];
+/// Waiting tasks that are told of.
+const TOLD: usize = 5;
 
 /// How often it is looked whether the last task has ended.
 const LOOK: Duration = Duration::from_millis(500);
@@ -55,31 +61,45 @@ pub fn run(home: &Home, command: &Stop) -> Result<()> {
     output::print(&message)
 }
 
-/// Returns when no task runs or waits any more and none can come in.
+/// Returns when no task runs or waits any more and none can come in. The next start finds the queue as it was.
 fn empty(client: &Client, cancel: bool) -> Result<()> {
-    client.drain_queue()?;
+    client.close_queue(!cancel)?;
     output::print(text(
-        "不再接受新任务；按 Ctrl-C 不会改变这一点，用 sage queue resume 恢复\n",
-        "no new tasks are accepted; Ctrl-C leaves it so, sage queue resume ends it\n",
+        "不再接受新任务，直到再次启动；按 Ctrl-C 不会改变这一点，用 sage queue resume 恢复\n",
+        "no new tasks are accepted before the next start; Ctrl-C leaves it so, sage queue resume ends it\n",
     ))?;
-    // What waits goes first, or it would start where something was cancelled.
     for status in ["pending", "queued", "preparing", "training"].iter().filter(|_| cancel) {
         cancel_all(client, status)?;
     }
-    let mut told = None;
+    let (mut told, mut waits) = (None, None);
     loop {
         let left = left(client)?;
         if left == 0 {
-            break;
+            return Ok(());
         }
         if told.replace(left) != Some(left) {
             output::print(&text(format!("还有 {left} 个任务\n"), format!("{left} tasks left\n")))?;
         }
+        let stuck = if cancel { String::new() } else { stuck(client)? };
+        if waits.replace(stuck.clone()).unwrap_or_default() != stuck {
+            output::print(&stuck)?;
+        }
         thread::sleep(LOOK);
     }
-    // The next start is to find the queue as it was.
-    client.resume_queue()?;
-    Ok(())
+}
+
+/// What keeps tasks from ending by themselves, a line each: some of them may wait for ever.
+fn stuck(client: &Client) -> Result<String> {
+    let queue = client.queue()?;
+    if !queue.running.is_empty() {
+        return Ok(String::new());
+    }
+    let line = |task: &WaitingTask| {
+        let (id, zh, en) = (&task.task_id, &task.wait.zh, &task.wait.en);
+        text(format!("没有任务在运行，{id}：{zh}\n"), format!("nothing runs, and {id}: {en}\n"))
+    };
+    let told = queue.waiting.iter().filter(|task| !PASSING.contains(&task.wait.code.as_str()));
+    Ok(told.take(TOLD).map(line).collect())
 }
 
 fn cancel_all(client: &Client, status: &str) -> Result<()> {
