@@ -28,7 +28,7 @@ const TASKS: [(u32, u64, u32); 12] = [
 ];
 
 #[test]
-fn nothing_overlaps_beyond_its_grant_and_no_card_waits_for_work() {
+fn nothing_overlaps_beyond_its_grant() {
     let machine = Machine::new("4xRTX4090");
     let (model, data) = tiny(&machine.studio);
     let home = machine.studio.home().root().to_owned();
@@ -92,6 +92,7 @@ exit $code
     }
     let stays: usize = cards.values().map(Vec::len).sum();
     assert_eq!((cards.len(), stays), (4, TASKS.iter().map(|task| task.0 as usize).sum()));
+    println!("idle between tasks, median: {:.1} ms", median(cards.values().flat_map(|stays| gaps(stays)).collect()));
     for (card, stays) in &cards {
         for (at, ..) in stays {
             let there = stays.iter().filter(|(began, ended, _)| began <= at && at < ended);
@@ -99,4 +100,25 @@ exit $code
             assert!(count <= 3 && gib <= 24, "{count} tasks with {gib} GiB at once on {card}");
         }
     }
+}
+
+/// Milliseconds in which a card had nothing to do although one that waited took it afterwards; starting programs, taking
+/// memory and making ready are part of it.
+fn gaps(stays: &[(u64, u64, u64)]) -> Vec<f64> {
+    let mut stays = stays.to_vec();
+    stays.sort_unstable();
+    let mut free_at = u64::MAX;
+    let mut gaps = Vec::new();
+    for (began, ended, _) in stays {
+        if began > free_at {
+            gaps.push((began - free_at) as f64 / 1e6);
+        }
+        free_at = if free_at == u64::MAX { ended } else { free_at.max(ended) };
+    }
+    gaps
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(0.0)
 }
