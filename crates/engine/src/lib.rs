@@ -22,6 +22,7 @@ mod needs;
 mod options;
 mod pace;
 mod refusals;
+mod strays;
 mod tail;
 mod turn;
 mod usage;

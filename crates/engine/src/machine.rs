@@ -21,7 +21,8 @@ use crate::{
     message::{Message, Outbox},
     pace::PaceMeter,
     refusals::Refusals,
-    turn::{Answer, Turn},
+    strays,
+    turn::{Answer, Effect, Turn},
     usage::{REMEMBERED, Usage},
     view::{DeviceStatus, Live, Waits},
 };
@@ -196,6 +197,7 @@ impl Machine {
         self.next_number = self.store.last_number()? + 1;
         self.queue.clear();
         self.dependencies.clear();
+        strays::stop(&options.home, &machine.running);
         self.later.clear();
         self.blocked.clear();
         self.unforeseen.clear();

@@ -24,7 +24,7 @@ mod watch;
 pub use files::prepare;
 pub use follow::{Chunk, FileFollower};
 pub use launcher::{LaunchError, Launcher};
-pub use observe::{Observed, observe};
+pub use observe::{Observed, living, observe};
 pub use process::ProcessIdentity;
 pub use record::{CappedLog, End, Exit, ExitRecord, RunningRecord};
 pub use spec::LaunchSpec;

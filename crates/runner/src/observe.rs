@@ -1,9 +1,11 @@
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use crate::files::{self, Claim};
+use crate::process;
+use crate::supervisor::ATTEMPT_VARIABLE;
 use crate::{End, ExitRecord, ProcessIdentity, RunningRecord};
 
 /// Where an attempt stands now.
@@ -21,6 +23,13 @@ pub enum Observed {
     },
     /// The machine went down before the end was recorded.
     Interrupted,
+}
+
+/// The attempts in this folder, at any depth, of which a process of the training lives.
+pub fn living(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let folder = std::path::absolute(folder)?;
+    let attempts = process::values_of(ATTEMPT_VARIABLE)?.into_iter().map(PathBuf::from);
+    Ok(attempts.filter(|attempt| attempt.starts_with(&folder)).collect())
 }
 
 /// Reads where an attempt stands, at any time and from any process.

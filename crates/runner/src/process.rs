@@ -1,6 +1,7 @@
 //! Processes by identity: a pid is only ever used through a pidfd whose start time was checked.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -152,6 +153,18 @@ pub(crate) fn started_with(variable: &str, value: &Path) -> io::Result<Vec<Found
         }
     }
     Ok(found)
+}
+
+/// The values that this variable has in the environments of live processes of this user, each once.
+pub(crate) fn values_of(variable: &str) -> io::Result<BTreeSet<OsString>> {
+    let begin = [variable.as_bytes(), b"="].concat();
+    let mut values = BTreeSet::new();
+    for (pid, stat) in all()? {
+        let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { continue };
+        let value = environment.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(&begin[..]));
+        values.extend(value.filter(|_| stat.lives()).map(|value| OsStr::from_bytes(value).to_owned()));
+    }
+    Ok(values)
 }
 
 fn all() -> io::Result<Vec<(u32, Stat)>> {

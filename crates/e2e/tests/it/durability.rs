@@ -205,10 +205,6 @@ fn a_damaged_database_is_replaced_by_the_newest_backup_and_everybody_is_told() {
     let client = studio.client();
     let kept = client.submit(&script(&studio, "true")).unwrap().task_id;
     wait_status(&client, &kept, "completed");
-    let run = |studio: &Studio, arguments: &[&str]| {
-        let output = studio.command(arguments.iter().copied()).output().unwrap();
-        (output.status.success(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
-    };
     let (succeeded, backup, _) = run(&studio, &["studio", "backup"]);
     assert!(succeeded);
     let (succeeded, _, refused) = run(&studio, &["studio", "restore", backup.trim()]);
@@ -368,6 +364,12 @@ fn stopping_with_cancel_all_leaves_no_task_and_no_process() {
     for id in [&deaf, &waiting, &held] {
         assert_eq!(studio.client().task(id).unwrap().status, "cancelled", "{id}");
     }
+}
+
+/// Whether the command succeeded, and what it said.
+fn run(studio: &Studio, arguments: &[&str]) -> (bool, String, String) {
+    let output = studio.command(arguments.iter().copied()).output().unwrap();
+    (output.status.success(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
 /// Nobody could cancel it any more, and it would keep its GPU.
