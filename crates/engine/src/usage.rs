@@ -47,9 +47,17 @@ impl Usage {
         self.users.iter().map(|(user, seconds)| (user.clone(), seconds * left)).collect()
     }
 
-    /// The same, divided by the users' weights.
-    pub fn weighted(&self, allowances: &BTreeMap<String, Allowance>, now: Timestamp) -> BTreeMap<String, f64> {
+    /// The same with what is `held` now, divided by the users' weights.
+    pub fn weighted<'a>(
+        &self,
+        allowances: &BTreeMap<String, Allowance>,
+        held: impl Iterator<Item = (&'a str, f64)>,
+        now: Timestamp,
+    ) -> BTreeMap<String, f64> {
         let mut usage = self.at(now);
+        for (user, seconds) in held {
+            *usage.entry(user.to_owned()).or_default() += seconds;
+        }
         for (user, seconds) in &mut usage {
             *seconds /= allowances.get(user).map_or(1.0, |allowance| allowance.weight.max(1e-3));
         }
@@ -73,7 +81,7 @@ mod tests {
     use domain::{DeviceGrant, DeviceId, Grant};
 
     #[test]
-    fn what_was_used_a_day_ago_counts_half_and_no_longer_for_the_day() {
+    fn what_was_used_a_day_ago_counts_half_and_no_longer_for_the_day_and_what_is_held_now_counts() {
         let at = |hours: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours);
         let device = DeviceGrant { device: DeviceId("GPU-0".into()), bytes: None };
         let attempt = Attempt { number: 1, grant: Grant { devices: vec![device] }, started_at: at(0), pid: None };
@@ -84,6 +92,9 @@ mod tests {
         assert_eq!(usage.last_day("ana", at(25)), 3600.0, "the first hour is more than a day ago");
         assert_eq!((usage.last_day("ana", at(26)), usage.last_day("ben", at(2))), (0.0, 0.0));
         let weights = BTreeMap::from([("ana".to_owned(), Allowance { weight: 4.0, ..Allowance::default() })]);
-        assert!((usage.weighted(&weights, at(2))["ana"] - 1800.0).abs() < 1e-6);
+        assert!((usage.weighted(&weights, std::iter::empty(), at(2))["ana"] - 1800.0).abs() < 1e-6);
+        let held = [("ana", 3600.0), ("ben", 60.0), ("ben", 60.0)];
+        let weighted = usage.weighted(&weights, held.into_iter(), at(2));
+        assert!((weighted["ana"] - 2700.0).abs() < 1e-6 && (weighted["ben"] - 120.0).abs() < 1e-6, "{weighted:?}");
     }
 }

@@ -43,7 +43,7 @@ impl Machine {
         self.look_at_memory(turn, now);
         let closed = self.closed(now);
         let held = self.holders(now);
-        let usage = self.usage.weighted(&self.allowances, now);
+        let usage = self.usage_now(now);
         let (policy, inventory) = (&self.settings.policy, self.inventory.as_deref());
         let queue = self.queue_of(&held, &usage, closed.as_ref());
         let plan = scheduler::plan(policy, inventory, queue, now);
@@ -90,13 +90,19 @@ impl Machine {
     pub fn by_device(&self, task: TaskId) -> Vec<Verdict> {
         let (Some(inventory), Ok(_)) = (&self.inventory, self.position(task)) else { return Vec::new() };
         let now = Timestamp::now();
-        let (held, usage) = (self.holders(now), self.usage.weighted(&self.allowances, now));
+        let (held, usage) = (self.holders(now), self.usage_now(now));
         scheduler::by_device(&self.settings.policy, inventory, self.queue_of(&held, &usage, None), task, now)
     }
 
     fn queue_of<'a>(
         &'a self,
         held: &'a [scheduler::Running],
+    /// What each user has had of late, and holds now.
+    fn usage_now(&self, now: Timestamp) -> BTreeMap<String, f64> {
+        let held = self.running.values().map(|running| (running.task.owner.as_str(), held_seconds(running, now)));
+        self.usage.weighted(&self.allowances, held, now)
+    }
+
         usage: &'a BTreeMap<String, f64>,
         closed: Option<&'a WaitCause>,
     ) -> scheduler::Queue<'a> {
@@ -160,11 +166,9 @@ impl Machine {
             self.allowances.iter().filter_map(|(owner, allowance)| Some((owner, allowance.gpu_hours_per_day?)));
         let cause = |(owner, hours): (&String, f64)| {
             let running = self.running.values().filter(|running| running.task.owner == *owner);
-            let running = running.map(|running| {
-                let seconds = now.duration_since(running.attempt.started_at).as_secs_f64().clamp(0.0, 24.0 * 3600.0);
-                seconds * running.attempt.grant.devices.len() as f64
-            });
-            let (used, limit) = (self.usage.last_day(owner, now) + running.sum::<f64>(), hours * 3600.0);
+            let a_day = |running: &RunningTask| 24.0 * 3600.0 * running.attempt.grant.devices.len() as f64;
+            let running: f64 = running.map(|running| held_seconds(running, now).min(a_day(running))).sum();
+            let (used, limit) = (self.usage.last_day(owner, now) + running, hours * 3600.0);
             let cause = WaitCause::Quota { kind: QuotaKind::GpuTime, used: used as u64, limit: limit as u64 };
             (used >= limit).then(|| (owner.clone(), cause))
         };
@@ -254,6 +258,12 @@ pub fn not_yet(terms: &Terms) -> Option<(Timestamp, WaitCause)> {
     };
     Some((at, cause))
 }
+/// GPU-seconds that this attempt has had.
+fn held_seconds(running: &RunningTask, now: Timestamp) -> f64 {
+    let seconds = now.duration_since(running.attempt.started_at).as_secs_f64().max(0.0);
+    seconds * running.attempt.grant.devices.len() as f64
+}
+
 
 fn take_in(created: Created, reason: WaitReason, waiting: usize, turn: &mut Turn) {
     let Created { mut task, who, reply } = created;
