@@ -191,6 +191,9 @@ pub struct WaitView {
     /// When it is expected to start and to end, if all goes as estimated; `null` where that cannot be told.
     pub starts_at: Option<String>,
     pub ends_at: Option<String>,
+    /// Why it was stopped at a checkpoint, if it was and has not gone on since; the sentences have it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Message>,
     pub zh: String,
     pub en: String,
 }

@@ -1,6 +1,6 @@
 //! Why tasks wait and why they fail, as data; `sentence` puts it into words.
 
-use std::sync::Arc;
+use std::{mem::discriminant, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,9 @@ pub struct WaitReason {
     pub position: u32,
     /// Shared by all that wait for the same.
     pub cause: Arc<WaitCause>,
+    /// Why it was stopped at a checkpoint, if it was; what it waits for now is another matter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Arc<WaitCause>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +104,16 @@ pub struct MemoryHolder {
 }
 
 impl WaitReason {
+    pub fn new(position: u32, cause: impl Into<Arc<WaitCause>>) -> WaitReason {
+        WaitReason { position, cause: cause.into(), paused: None }
+    }
+
+    /// Why it was stopped at a checkpoint, where that is not what it still waits for.
+    pub fn paused(&self) -> Option<&WaitCause> {
+        let paused = self.paused.as_deref()?;
+        (discriminant(paused) != discriminant(&*self.cause)).then_some(paused)
+    }
+
     pub fn code(&self) -> &'static str {
         match *self.cause {
             WaitCause::DevicesBusy { .. } => "devices_busy",

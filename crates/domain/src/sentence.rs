@@ -13,6 +13,16 @@ pub enum Language {
 impl WaitReason {
     /// One sentence for people.
     pub fn sentence(&self, language: Language) -> String {
+        let now = self.of_now(language);
+        let paused = self.paused().map(|cause| cause.of_pause(language));
+        match (paused, language) {
+            (None, _) => now,
+            (Some(paused), Language::Zh) => format!("已在检查点暂停：{paused}；目前：{now}"),
+            (Some(paused), Language::En) => format!("paused: {paused}; now: {now}"),
+        }
+    }
+
+    fn of_now(&self, language: Language) -> String {
         let position = self.position;
         match (&*self.cause, language) {
             (WaitCause::DevicesBusy { running, busy: 1 }, Language::Zh) => {
@@ -151,15 +161,12 @@ impl WaitReason {
                 format!("an attempt ended with {failure}; retry {retry} at {}", clock(at))
             }
             (WaitCause::Quota { kind, used, limit }, _) => quota(position, *kind, *used, *limit, language),
-            (WaitCause::NotPaying { with, gain_percent }, Language::Zh) => format!(
-                "排在第 {position} 位，已在检查点暂停：与 {with} 共用 GPU 得不偿失（合计仅 {:.2} 倍）",
-                f64::from(*gain_percent) / 100.0
-            ),
-            (WaitCause::NotPaying { with, gain_percent }, Language::En) => format!(
-                "position {position}; paused at a checkpoint: packing did not pay (with {with} on one GPU {:.2}× of one \
-                 alone)",
-                f64::from(*gain_percent) / 100.0
-            ),
+            (cause @ WaitCause::NotPaying { .. }, Language::Zh) => {
+                format!("排在第 {position} 位，已在检查点暂停：{}", cause.of_pause(language))
+            }
+            (cause @ WaitCause::NotPaying { .. }, Language::En) => {
+                format!("position {position}; paused at a checkpoint: {}", cause.of_pause(language))
+            }
             (WaitCause::Reclaimed { device, service }, Language::Zh) => {
                 format!("排在第 {position} 位，已在检查点暂停：{service} 收回了 {device} 的显存")
             }
@@ -189,6 +196,35 @@ impl WaitReason {
             ),
             (WaitCause::Behind { task }, Language::Zh) => format!("排在第 {position} 位，在 {task} 之后"),
             (WaitCause::Behind { task }, Language::En) => format!("position {position}; after {task}"),
+        }
+    }
+}
+
+impl WaitCause {
+    /// Why a task was stopped at a checkpoint, as part of a sentence.
+    pub fn of_pause(&self, language: Language) -> String {
+        let zh = language == Language::Zh;
+        match self {
+            WaitCause::Moving if zh => "移到空闲的 GPU".into(),
+            WaitCause::Moving => "to move to an idle GPU".into(),
+            WaitCause::Preempted { by } if zh => format!("为 {by} 让出设备"),
+            WaitCause::Preempted { by } => format!("to make room for {by}"),
+            WaitCause::NotPaying { with, gain_percent } => {
+                let gain = f64::from(*gain_percent) / 100.0;
+                if zh {
+                    format!("与 {with} 共用 GPU 得不偿失（合计仅 {gain:.2} 倍）")
+                } else {
+                    format!("packing did not pay (with {with} on one GPU {gain:.2}× of one alone)")
+                }
+            }
+            WaitCause::Reclaimed { device, service } if zh => format!("{service} 收回了 {device} 的显存"),
+            WaitCause::Reclaimed { device, service } => format!("{service} took back its memory on {device}"),
+            WaitCause::DiskFull { free, .. } if zh => format!("磁盘只剩 {}", gib(*free)),
+            WaitCause::DiskFull { free, .. } => format!("the disk has {} left", gib(*free)),
+            WaitCause::HostMemory { free, .. } if zh => format!("主机内存只剩 {}", gib(*free)),
+            WaitCause::HostMemory { free, .. } => format!("the machine has {} of memory left", gib(*free)),
+            // Nothing else pauses a task.
+            other => WaitReason::new(1, other.clone()).sentence(language),
         }
     }
 }
@@ -356,4 +392,31 @@ pub fn duration(seconds: u64) -> String {
     let words: Vec<String> =
         parts.into_iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect();
     if words.is_empty() { "0s".into() } else { words.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TaskId;
+
+    #[test]
+    fn a_pause_is_told_with_what_is_waited_for_now() {
+        let [with, running] = [TaskId::new(0, 1), TaskId::new(0, 2)];
+        let paused = WaitCause::NotPaying { with, gain_percent: 105 };
+        let told = |cause: WaitCause| {
+            let reason = WaitReason { paused: Some(paused.clone().into()), ..WaitReason::new(1, cause) };
+            [reason.sentence(Language::Zh), reason.sentence(Language::En)]
+        };
+        let [zh, en] = told(WaitCause::DevicesBusy { running, busy: 1 });
+        assert_eq!(
+            en,
+            format!(
+                "paused: packing did not pay (with {with} on one GPU 1.05× of one alone); now: position 1; waiting for the \
+                 device that {running} holds"
+            )
+        );
+        assert!(zh.starts_with("已在检查点暂停：") && zh.contains("；目前：排在第 1 位"), "{zh}");
+        let [_, still] = told(paused.clone());
+        assert_eq!(still.matches("paused").count(), 1, "{still}");
+    }
 }

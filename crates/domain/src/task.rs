@@ -3,7 +3,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Adjustment, DeviceId, Estimate, Failure, Recipe, TaskId, WaitReason};
+use crate::{Adjustment, DeviceId, Estimate, Failure, Recipe, TaskId, WaitCause, WaitReason};
 
 /// One fine-tune somebody asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -12,7 +12,7 @@ pub struct Task {
     pub name: Option<String>,
     pub owner: String,
     pub created_at: Timestamp,
-    /// Seconds an attempt may run before it is ended.
+    /// Seconds that its attempts may run, all together, before it is ended.
     pub time_limit: u64,
     pub recipe: Recipe,
     pub priority: Priority,
@@ -25,6 +25,13 @@ pub struct Task {
     /// Made after attempts that ran out of memory, in this order.
     pub adjustments: Vec<Adjustment>,
     pub state: TaskState,
+}
+
+impl Task {
+    /// Seconds that the next attempt may run; never none, so that it ends as one that ran out of time.
+    pub fn time_left(&self) -> u64 {
+        self.time_limit.saturating_sub(self.terms.used).max(1)
+    }
 }
 
 /// Where a task stands, with everything that is only true there.
@@ -203,12 +210,36 @@ pub struct Terms {
     pub retries: Option<u32>,
     /// So often it was tried again.
     pub retried: u32,
+    /// The step at which the attempt had begun after which it was tried again last.
+    pub retried_from: u64,
     /// The failure after which it waits to be tried again.
     pub retry_after: Option<String>,
+    /// Seconds that its attempts have run, all but the present one.
+    pub used: u64,
+    /// When it was released last; held before, it did not wait.
+    pub released_at: Option<Timestamp>,
+    /// Why it is being, or was, stopped at a checkpoint to go on later; forgotten when it does.
+    pub paused: Option<WaitCause>,
+    /// It is being stopped for this, which then is how its attempt failed.
+    pub broken: Option<Failure>,
     /// Sharing a GPU slowed it down too much: from now on it gets devices to itself.
     pub alone: bool,
     /// Set if it was submitted with others as one.
     pub group: Option<Group>,
+}
+
+impl Terms {
+    /// How often it was tried again in a row, for an attempt that began at this step: one that began later than the last
+    /// that failed had saved a checkpoint in between, so that the task gets on in spite of all.
+    pub fn retried_in_a_row(&self, began_step: u64) -> u32 {
+        if began_step > self.retried_from { 0 } else { self.retried }
+    }
+
+    /// That attempt failed, and it is tried again.
+    pub fn count_retry(&mut self, began_step: u64) {
+        self.retried = self.retried_in_a_row(began_step) + 1;
+        self.retried_from = began_step;
+    }
 }
 
 /// Tasks that were submitted as one: a sweep over parameters, or an array of commands.
@@ -269,6 +300,8 @@ pub struct Progress {
     pub total_epochs: u32,
     pub step: u64,
     pub total_steps: u64,
+    /// The step of the checkpoint that this attempt went on from.
+    pub began_step: u64,
     pub loss: Option<f64>,
     pub learning_rate: Option<f64>,
     pub grad_norm: Option<f64>,
@@ -288,10 +321,45 @@ pub struct Progress {
     pub fetch: Option<(u64, Option<u64>)>,
 }
 
+impl Progress {
+    /// 0 to 100: what earlier attempts had done.
+    pub fn began_percent(&self) -> f64 {
+        if self.total_steps == 0 { 0.0 } else { 100.0 * self.began_step as f64 / self.total_steps as f64 }
+    }
+
+    /// What a task that goes on from its last checkpoint shows until its next attempt says how far it is.
+    pub fn of_next_attempt(self) -> Progress {
+        let Progress { percent, epoch, total_epochs, step, total_steps, loss, .. } = self;
+        Progress { percent, epoch, total_epochs, step, total_steps, began_step: step, loss, ..Progress::default() }
+    }
+}
+
 /// Something the user should know about an accepted task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
     pub code: String,
     pub zh: String,
     pub en: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_are_counted_in_a_row() {
+        let mut terms = Terms::default();
+        let mut fails = |began_step| {
+            terms.count_retry(began_step);
+            terms.retried
+        };
+        assert_eq!([fails(0), fails(0), fails(0)], [1, 2, 3], "it gets nowhere");
+        assert_eq!(
+            [fails(100), fails(100), fails(250), fails(250)],
+            [1, 2, 1, 2],
+            "it went on from a later checkpoint"
+        );
+        assert_eq!(terms.retried_in_a_row(250), 2);
+        assert_eq!(terms.retried_in_a_row(251), 0);
+    }
 }

@@ -28,7 +28,7 @@ pub fn holders(
         let grant = running.attempt.grant.clone();
         let used = |device: &DeviceId| used(inventory?.get(device)?, *task, &progress);
         let used = grant.devices.iter().map(|granted| used(&granted.device)).collect();
-        let stopping = running.paused.is_some() || running.task.state.kind() != StateKind::Training;
+        let stopping = running.is_pausing() || running.task.state.kind() != StateKind::Training;
         scheduler::Running {
             task: *task,
             owner: running.task.owner.clone(),
@@ -40,13 +40,13 @@ pub fn holders(
             ends_at: ends_at(&running.task, running.attempt.started_at, &progress, now),
             shares: Demand::of(&running.task).shares,
             loss: (running.task.recipe.resumes() && !stopping).then_some(RESUME),
-            stopping: running.paused.is_some() || running.task.state.kind().is_final(),
+            stopping: running.is_pausing() || running.task.state.kind().is_final(),
         }
     };
     let mut holders: Vec<scheduler::Running> = running.iter().map(holder).collect();
     let stopping: Vec<DeviceId> = running
         .values()
-        .filter(|running| running.paused.is_some() || running.task.state.kind().is_final())
+        .filter(|running| running.is_pausing() || running.task.state.kind().is_final())
         .flat_map(|running| running.attempt.grant.devices.iter().map(|granted| granted.device.clone()))
         .collect();
     // While one of those that share a device is being stopped, the rest is not judged.
@@ -58,15 +58,21 @@ pub fn holders(
     holders
 }
 
-/// By its own pace, else by its estimate; one that has outlived its estimate is expected to take as long again.
+/// By the pace of this attempt, else by its estimate; one that has outlived its estimate is expected to take as long again.
 pub fn ends_at(task: &Task, started_at: Timestamp, progress: &Progress, now: Timestamp) -> Option<Timestamp> {
     let ran = now.duration_since(started_at).as_secs_f64().max(0.0);
     let estimated = task.estimate.as_ref().and_then(|estimate| estimate.total_seconds);
-    let rest = match (progress.percent, estimated) {
-        (percent, _) if percent >= 1.0 => ran * (100.0 - percent) / percent,
-        (_, Some(total)) if total > ran => total - ran,
-        (_, Some(_)) => ran,
-        (_, None) => return None,
+    let (left, done) = (100.0 - progress.percent, progress.percent - progress.began_percent());
+    let step =
+        progress.seconds_per_step.filter(|_| (progress.began_step + 1..progress.total_steps).contains(&progress.step));
+    let rest = match (step, estimated) {
+        _ if done >= 1.0 => ran * left / done,
+        (Some(seconds), _) => seconds * (progress.total_steps - progress.step) as f64,
+        (_, Some(total)) => {
+            let whole = total * (1.0 - progress.began_percent() / 100.0);
+            if whole > ran { whole - ran } else { ran }
+        }
+        (None, None) => return None,
     };
     now.checked_add(SignedDuration::try_from_secs_f64(rest).ok()?).ok()
 }
@@ -130,5 +136,57 @@ fn warning(reading: &Reading, missing: u64, blamed: Option<&MemoryHolder>) -> Wa
              may run out of memory",
             who(Language::En)
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_told_by_the_pace_of_this_attempt() {
+        let task = |total: Option<f64>| {
+            let estimate = total.map(|total_seconds| {
+                serde_json::json!({
+                    "allocated_bytes": 1, "footprint_bytes": 1, "footprint_low_bytes": 1, "footprint_high_bytes": 1,
+                    "grant_bytes": 1, "seconds_per_step": null, "total_seconds": total_seconds,
+                    "basis": {"basis": "formula"}, "breakdown": domain::Breakdown::default(),
+                })
+            });
+            Task {
+                id: TaskId::new(0, 1),
+                name: None,
+                owner: "ana".into(),
+                created_at: Timestamp::UNIX_EPOCH,
+                time_limit: 3600,
+                recipe: domain::Recipe::FineTune(domain::FineTune::default()),
+                priority: domain::Priority::Normal,
+                after: Vec::new(),
+                terms: domain::Terms::default(),
+                warnings: Vec::new(),
+                estimate: estimate.map(|estimate| serde_json::from_value(estimate).unwrap()),
+                adjustments: Vec::new(),
+                state: domain::TaskState::Pending,
+            }
+        };
+        let at = |second: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
+        let left = |total, progress: &Progress, ran: i64| {
+            ends_at(&task(total), at(0), progress, at(ran)).map(|end| end.duration_since(at(ran)).as_secs_f64().round())
+        };
+        let progress = |began_step: u64, step: u64| {
+            let percent = step as f64 / 10.0;
+            Progress { percent, step, total_steps: 1000, began_step, ..Progress::default() }
+        };
+        assert_eq!(left(None, &progress(0, 500), 100), Some(100.0));
+        // 20 steps in 10 s, so the 380 that are left take 190 s, whatever earlier attempts did.
+        assert_eq!(left(None, &progress(600, 620), 10), Some(190.0));
+        let measured = Progress { seconds_per_step: Some(0.5), ..progress(600, 602) };
+        assert_eq!(left(None, &measured, 10), Some(199.0), "too few to tell, but it says how long a step takes");
+        assert_eq!(left(Some(1000.0), &progress(600, 600), 10), Some(390.0), "its part of the estimate");
+        assert_eq!(left(None, &progress(600, 600), 10), None);
+
+        // And what waits to go on counts with what is left.
+        let ticket = store::Ticket::of(&task(Some(1000.0)), &progress(0, 600));
+        assert!((ticket.expected_seconds.unwrap() - 400.0).abs() < 1e-6);
     }
 }

@@ -82,7 +82,8 @@ impl Executor {
     /// After a restart: an attempt that was decided on is launched unless it was already, and watched in any case.
     pub fn adopt(&self, running: &RunningTask) {
         let RunningTask { task, attempt, removed, .. } = running;
-        let stopping = task.state.kind() == StateKind::Cancelled;
+        let pausing = running.is_pausing() || task.terms.broken.is_some();
+        let stopping = task.state.kind() == StateKind::Cancelled || pausing;
         match runner::observe(&self.home.attempt(task.id, attempt.number)) {
             Ok(runner::Observed::NotStarted) if stopping => {
                 self.report(task.id, attempt.number, Fact::Ended(Outcome::Stopped));
@@ -92,7 +93,7 @@ impl Executor {
                 tracing::info!("[FinetuneManager] 重新接管任务: {}", task.id);
                 self.watch(task, attempt, true);
                 if stopping {
-                    self.stop(task.id, attempt.number, *removed);
+                    self.stop(task.id, attempt.number, *removed || task.terms.broken.is_some());
                 }
             }
         }
@@ -157,7 +158,7 @@ impl Executor {
             log: self.home.training_log(task.id),
             log_cap: self.settings.log_cap,
             grace: self.settings.grace,
-            time_limit: Some(Duration::from_secs(task.time_limit)),
+            time_limit: Some(Duration::from_secs(task.time_left())),
         };
         self.launcher.launch(&spec).map_err(|error| {
             watching.abort();

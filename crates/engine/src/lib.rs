@@ -59,9 +59,9 @@ pub enum EngineError {
     Draining(String),
     #[error("{waiting} of your tasks wait already, and {limit} may")]
     TooManyQueued { waiting: u32, limit: u32 },
-    #[error("there is no device {0}")]
     #[error("it wants {wanted} GPUs at once, and you may have {limit}")]
     TooManyGpus { wanted: u32, limit: u32 },
+    #[error("there is no device {0}")]
     NoDevice(domain::DeviceId),
     #[error(transparent)]
     Store(#[from] store::StoreError),

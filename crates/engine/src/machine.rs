@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{Allowance, Attempt, Control, Dependency, Failure, Inventory, Task, TaskId, WaitCause};
+use domain::{Allowance, Attempt, Control, Dependency, Inventory, StateKind, Task, TaskId, Terms, WaitCause};
 use jiff::{SignedDuration, Timestamp};
-use scheduler::{PreemptReason, Quota, Waiting};
-use store::{Reader, TaskRecord, Ticket, Writer};
+use scheduler::{Quota, Waiting};
+use store::{Change, Reader, Revision, TaskRecord, Ticket, Writer};
 
 use crate::{
     EngineError, Event, Options, Settings,
@@ -65,6 +65,8 @@ pub struct Machine {
     dependencies: BTreeMap<TaskId, Vec<Dependency>>,
     /// Tasks in the queue that must not start before a time, and how that reads.
     later: BTreeMap<TaskId, (Timestamp, WaitCause)>,
+    /// Why tasks in the queue were stopped at a checkpoint.
+    paused: BTreeMap<TaskId, Arc<WaitCause>>,
     /// Tasks in the queue that must not start whatever is free.
     blocked: BTreeSet<TaskId>,
     refusals: Refusals,
@@ -79,6 +81,8 @@ pub struct Machine {
     /// Heard, but to be acted on in a later turn.
     deferred: Vec<Message>,
     retry_at: Option<Instant>,
+    /// A turn could not be saved, and the store not be read since: nothing is decided until it was.
+    unread: bool,
     /// Something happened since the last plan.
     stale: bool,
     /// Before that the planner is not asked again.
@@ -96,10 +100,8 @@ pub struct RunningTask {
     pub task: Task,
     pub attempt: Attempt,
     pub removed: bool,
-    /// It is being stopped for this, which then is how it failed.
-    pub broken: Option<Failure>,
-    /// It is being stopped at a checkpoint for this, to go on later.
-    pub paused: Option<Pause>,
+    /// When it was launched; `None`: by an earlier studio process.
+    pub since: Option<Instant>,
     /// How fast it trains alone and beside others.
     pub pace: PaceMeter,
     /// It was warned that its time is almost up.
@@ -108,27 +110,34 @@ pub struct RunningTask {
     pub blamed: Vec<Option<u32>>,
 }
 
-/// Why an attempt is stopped at a checkpoint, to go on later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pause {
-    Preempted(PreemptReason),
-    /// Bytes.
-    DiskFull {
-        free: u64,
-        limit: u64,
-    },
-    /// Bytes of the machine's memory.
-    HostMemory {
-        free: u64,
-        limit: u64,
-    },
-}
-
 impl RunningTask {
     fn new(task: Task, attempt: Attempt, removed: bool) -> RunningTask {
         let pace = PaceMeter::default();
         let warned_of_limit = task.warnings.iter().any(|warning| warning.code == switches::LIMIT_NEAR);
-        RunningTask { task, attempt, removed, broken: None, paused: None, pace, warned_of_limit, blamed: Vec::new() }
+        RunningTask { task, attempt, removed, since: None, pace, warned_of_limit, blamed: Vec::new() }
+    }
+
+    /// It is being stopped at a checkpoint, to go on later.
+    pub fn is_pausing(&self) -> bool {
+        self.task.terms.paused.is_some()
+    }
+
+    /// It can be stopped at a checkpoint now.
+    pub fn can_pause(&self) -> bool {
+        self.task.state.kind() == StateKind::Training && !self.is_pausing() && self.task.recipe.resumes()
+    }
+
+    /// Stops it at a checkpoint for this reason, which outlives the studio.
+    pub fn pause(&mut self, cause: WaitCause, turn: &mut Turn) {
+        self.task.terms.paused = Some(cause);
+        turn.changes.push(Change::Revise(Box::new(Revision::of(&self.task))));
+        turn.effects.push(Effect::Stop { task: self.task.id, attempt: self.attempt.number, now: false });
+    }
+
+    /// Seconds that this attempt has run.
+    pub fn ran(&self, now: Timestamp) -> u64 {
+        let by_the_clock = || now.duration_since(self.attempt.started_at).as_secs().max(0) as u64;
+        self.since.map_or_else(by_the_clock, |since| since.elapsed().as_secs())
     }
 }
 
@@ -157,6 +166,7 @@ impl Machine {
             queue: Vec::new(),
             dependencies: BTreeMap::new(),
             later: BTreeMap::new(),
+            paused: BTreeMap::new(),
             blocked: BTreeSet::new(),
             refusals: Refusals::default(),
             usage: Usage::default(),
@@ -170,6 +180,7 @@ impl Machine {
             running: BTreeMap::new(),
             deferred: Vec::new(),
             retry_at: None,
+            unread: false,
             stale: true,
             plan_again_at: Instant::now(),
             wake_at: None,
@@ -177,49 +188,58 @@ impl Machine {
             publish_queue_at: None,
         };
         machine.reload()?;
-        let since = Timestamp::now().checked_sub(REMEMBERED).unwrap_or(Timestamp::MIN);
-        for (owner, attempt, ended_at) in machine.store.ended_attempts(since)? {
-            machine.usage.add(&owner, &attempt, ended_at);
-        }
-        for running in machine.running.values() {
-            machine.executor.adopt(running);
-        }
-        Ok(machine)
-    }
         // Whoever closed it wanted it to stop, which it has.
         if machine.control.closing.take().is_some() {
             machine.store.commit(&[Change::Control(Box::new(machine.control.clone()))])?;
             machine.outbox.view.set_control(machine.control.clone());
         }
+        let since = Timestamp::now().checked_sub(REMEMBERED).unwrap_or(Timestamp::MIN);
+        for (owner, attempt, ended_at) in machine.store.ended_attempts(since)? {
+            machine.usage.add(&owner, &attempt, ended_at);
+        }
+        strays::stop(&options.home, &machine.running);
+        for running in machine.running.values() {
+            machine.executor.adopt(running);
+        }
+        Ok(machine)
+    }
 
-    /// Makes memory say what the store says.
+    /// Makes memory say what the store says; as it was if that cannot be read.
     fn reload(&mut self) -> Result<(), EngineError> {
-        self.next_number = self.store.last_number()? + 1;
+        let (last, control) = (self.store.last_number()?, self.store.control()?);
+        let (queued, live) = (self.store.queued()?, self.store.live_attempts()?);
+        self.next_number = last + 1;
         self.queue.clear();
         self.dependencies.clear();
-        strays::stop(&options.home, &machine.running);
         self.later.clear();
+        self.paused.clear();
         self.blocked.clear();
         self.unforeseen.clear();
         self.stale = true;
-        self.control = self.store.control()?;
+        self.control = control;
+        self.take_in_maintenance();
         self.outbox.view.set_control(self.control.clone());
-        for ticket in self.store.queued()? {
+        for ticket in queued {
             self.join_queue(ticket);
         }
-        self.running.clear();
-        for live in self.store.live_attempts()? {
+        let before = std::mem::take(&mut self.running);
+        for live in live {
             let TaskRecord { task, progress, log, .. } = live.record;
             if self.outbox.view.live(task.id).notes.is_empty() {
                 self.outbox.view.set_live(task.id, Live { progress, notes: log, ..Live::default() });
             }
-            self.running.insert(task.id, RunningTask::new(task, live.attempt, live.removed));
+            let since = before.get(&task.id).filter(|known| known.attempt.number == live.attempt.number);
+            let since = since.and_then(|known| known.since);
+            let running = RunningTask { since, ..RunningTask::new(task, live.attempt, live.removed) };
+            self.running.insert(running.task.id, running);
         }
+        self.unread = false;
         Ok(())
     }
 
     pub fn run(mut self, inbox: mpsc::Receiver<Message>) {
         while let Some(batch) = self.next_batch(&inbox) {
+            let batch = if self.can_read() { batch } else { self.put_off(batch) };
             let mut turn = Turn::default();
             let mut goodbyes = Vec::new();
             for message in batch {
@@ -251,7 +271,7 @@ impl Machine {
             batch.append(&mut self.deferred);
         }
         if batch.is_empty() {
-            let plan_at = self.stale.then_some(self.plan_again_at);
+            let plan_at = (self.stale && !self.unread).then_some(self.plan_again_at);
             let next = [self.retry_at, self.publish_queue_at, self.refusals.next(), self.wake_at, plan_at];
             match next.into_iter().flatten().min() {
                 None => batch.push(inbox.recv().ok()?),
@@ -312,7 +332,7 @@ impl Machine {
             owner,
             priority,
             urgency: terms.urgency,
-            since: created_at,
+            since: waits_since(created_at, &terms),
             expected: expected_seconds.map(|seconds| SignedDuration::try_from_secs_f64(seconds).unwrap_or_default()),
             deadline: terms.deadline,
             demand,
@@ -325,6 +345,9 @@ impl Machine {
         if let Some(later) = planning::not_yet(&terms) {
             self.later.insert(task, later);
         }
+        if let Some(paused) = terms.paused {
+            self.paused.insert(task, paused.into());
+        }
         self.unforeseen.insert(task);
         self.queue.insert(index, waiting);
         index as u32 + 1
@@ -333,6 +356,7 @@ impl Machine {
     fn leave_queue(&mut self, id: TaskId) {
         self.dependencies.remove(&id);
         self.later.remove(&id);
+        self.paused.remove(&id);
         self.blocked.remove(&id);
         self.unforeseen.remove(&id);
         if let Ok(index) = self.position(id) {
@@ -383,13 +407,40 @@ impl Machine {
             .extend(std::mem::take(&mut turn.reports).into_iter().map(|report| Message::Report(Box::new(report))));
         self.retry_at = Some(Instant::now() + RETRY_AFTER);
         turn.refuse(why);
-        if let Err(error) = self.reload() {
+        self.unread = true;
+        self.can_read();
+    }
+
+    /// Tries again what could not be read, if anything. While it cannot, memory may say what never happened.
+    fn can_read(&mut self) -> bool {
+        if self.unread
+            && let Err(error) = self.reload()
+        {
             tracing::error!("could not read the store either: {error}");
+            self.retry_at = Some(Instant::now() + RETRY_AFTER);
         }
+        !self.unread
+    }
+
+    /// Refuses what people ask for, keeps what was reported; what is left can be done at any time.
+    fn put_off(&mut self, batch: Vec<Message>) -> Vec<Message> {
+        let mut now = Vec::new();
+        for message in batch {
+            match message {
+                Message::Report(_) => self.deferred.push(message),
+                Message::Inventory(inventory) => self.measured = Some(inventory),
+                Message::Allowances(_) | Message::Shutdown { .. } => now.push(message),
+                message => message.refuse("the database cannot be read"),
+            }
+        }
+        now
     }
 
     /// Updates what readers see of queue and devices.
     fn show(&mut self, waits: Option<Waits>) {
+        if self.unread {
+            return;
+        }
         let now = Instant::now();
         if waits.is_some_and(|waits| self.outbox.view.set_waits(waits)) {
             self.publish_queue_at.get_or_insert(now + QUEUE_EVENTS_EVERY);
@@ -408,4 +459,10 @@ impl Machine {
             self.outbox.publish(Event::Devices(status));
         }
     }
+}
+
+/// Held, or asked to wait for a time, it was not in anybody's way; a pause between two tries does not make it younger.
+fn waits_since(created_at: Timestamp, terms: &Terms) -> Timestamp {
+    let asked = terms.not_before.filter(|_| terms.retry_after.is_none());
+    [terms.released_at, asked].into_iter().flatten().fold(created_at, Timestamp::max)
 }

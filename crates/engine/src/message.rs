@@ -54,6 +54,18 @@ impl Message {
     pub fn can_wait(&self) -> bool {
         matches!(self, Message::Report(report) if matches!(report.fact, Fact::Launched { .. } | Fact::TrainingBegan))
     }
+
+    /// Tells whoever waits for an answer that nothing was done.
+    pub fn refuse(self, why: &str) {
+        let error = || EngineError::NotSaved(why.to_owned());
+        match self {
+            Message::Submit { reply, .. } => drop(reply.send(Err(error()))),
+            Message::SubmitGroup { reply, .. } => drop(reply.send(Err(error()))),
+            Message::Switch { reply, .. } | Message::Command { reply, .. } => drop(reply.send(Err(error()))),
+            Message::ByDevice { reply, .. } => drop(reply.send(Err(error()))),
+            Message::Allowances(_) | Message::Inventory(_) | Message::Report(_) | Message::Shutdown { .. } => {}
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

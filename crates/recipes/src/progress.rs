@@ -125,6 +125,7 @@ impl ProgressReader {
                     total_steps,
                     total_epochs,
                     step: resumed_from_step.unwrap_or(0),
+                    began_step: resumed_from_step.unwrap_or(0),
                     loss: self.progress.loss.filter(|_| resumed_from_step.is_some()),
                     ..Progress::default()
                 };

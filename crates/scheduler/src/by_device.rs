@@ -216,7 +216,7 @@ impl Verdict {
                     format!("allocating {} failed a moment ago{left}; it will be tried again", gib(*needed))
                 }
             }
-            Refusal::Refused { cause } => WaitReason { position: 1, cause: cause.clone().into() }.sentence(language),
+            Refusal::Refused { cause } => WaitReason::new(1, cause.clone()).sentence(language),
             Refusal::Memory { needed, free, holders } => {
                 let (short, held) = (gib(needed.saturating_sub(*free)), held(holders, language));
                 let (needed, free) = (gib(*needed), gib(*free));

@@ -19,7 +19,7 @@ pub fn all(waiting: &[&Waiting], cause: WaitCause) -> Vec<(TaskId, WaitReason)> 
 }
 
 fn numbered(causes: Vec<(TaskId, Arc<WaitCause>)>) -> Vec<(TaskId, WaitReason)> {
-    causes.into_iter().zip(1..).map(|((task, cause), position)| (task, WaitReason { position, cause })).collect()
+    causes.into_iter().zip(1..).map(|((task, cause), position)| (task, WaitReason::new(position, cause))).collect()
 }
 
 /// So many reasons are told with each task's own numbers. Behind them, needs that differ by less than [`ALIKE`] share one:

@@ -194,6 +194,10 @@ pub fn wait(reason: &WaitReason, forecast: Option<&Forecast>) -> WaitView {
         quota: None,
         starts_at: forecast.map(|forecast| forecast.starts_at.to_string()),
         ends_at: forecast.map(|forecast| forecast.ends_at.to_string()),
+        paused: reason.paused.as_ref().map(|cause| {
+            let code = WaitReason::new(1, cause.clone()).code().to_owned();
+            Message { code, zh: cause.of_pause(Language::Zh), en: cause.of_pause(Language::En) }
+        }),
         zh: reason.sentence(Language::Zh),
         en: reason.sentence(Language::En),
     };
@@ -376,7 +380,7 @@ mod tests {
         let task = TaskId::new(1, 2);
         let foreign = MemoryHolder { pid: Some(42), name: Some("vllm".into()), bytes: Some(7), task: None };
         let ours = MemoryHolder { pid: None, name: None, bytes: None, task: Some(task) };
-        let view = |cause: WaitCause| wait(&WaitReason { position: 3, cause: cause.into() }, None);
+        let view = |cause: WaitCause| wait(&WaitReason::new(3, cause), None);
         let (device, holders) = ("GPU 0".to_owned(), vec![foreign.clone(), ours]);
 
         let short = view(WaitCause::DeviceMemory { needed: 10, device: device.clone(), free: 4, holders });

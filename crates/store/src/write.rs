@@ -89,12 +89,14 @@ pub struct Ticket {
     pub after: Vec<Dependency>,
     pub terms: Terms,
     pub demand: Demand,
-    /// Of the whole training; `None`: unknown.
+    /// Of what is left of the training; `None`: unknown.
     pub expected_seconds: Option<f64>,
 }
 
 impl Ticket {
-    pub fn of(task: &Task) -> Ticket {
+    /// `progress` is what earlier attempts have done.
+    pub fn of(task: &Task, progress: &Progress) -> Ticket {
+        let whole = task.estimate.as_ref().and_then(|estimate| estimate.total_seconds);
         Ticket {
             task: task.id,
             owner: task.owner.clone(),
@@ -103,9 +105,14 @@ impl Ticket {
             after: task.after.clone(),
             terms: task.terms.clone(),
             demand: Demand::of(task),
-            expected_seconds: task.estimate.as_ref().and_then(|estimate| estimate.total_seconds),
+            expected_seconds: whole.map(|seconds| rest(seconds, progress)),
         }
     }
+}
+
+/// What is left of a training of so many seconds. Only those have an estimate that go on from where they were.
+fn rest(seconds: f64, progress: &Progress) -> f64 {
+    seconds * (1.0 - progress.percent.clamp(0.0, 100.0) / 100.0)
 }
 
 /// The parts of a task that change without a transition.
@@ -207,7 +214,7 @@ impl Writer {
     pub fn queued(&self) -> Result<Vec<Ticket>> {
         let mut statement = self.connection.prepare(
             "SELECT number, unix_seconds, needed_devices, needed_bytes, shares, owner, created_at, priority, after,
-                    expected_seconds, terms
+                    expected_seconds, terms, progress
              FROM task WHERE kind = 'queued' AND removed_at IS NULL ORDER BY number",
         )?;
         let mut found = statement.query([])?;
@@ -215,6 +222,15 @@ impl Writer {
         while let Some(row) = found.next()? {
             let memory = row.get::<_, Option<i64>>(3)?.map(|bytes| bytes as u64);
             let text = |index| row.get_ref(index)?.as_str().map_err(rusqlite::Error::from);
+            let whole: Option<f64> = row.get(9)?;
+            let expected_seconds = match text(11)? {
+                // Most have not run yet, and a long queue is read at each start.
+                none if none.starts_with(NO_PROGRESS) => whole,
+                some => {
+                    let progress = rows::from_json("a task's progress", some)?;
+                    whole.map(|seconds| rest(seconds, &progress))
+                }
+            };
             tickets.push(Ticket {
                 task: TaskId::new(row.get(1)?, row.get::<_, i64>(0)? as u64),
                 demand: Demand { devices: row.get(2)?, memory, shares: row.get(4)? },
@@ -222,7 +238,7 @@ impl Writer {
                 created_at: rows::timestamp(row.get(6)?)?,
                 priority: rows::from_json("a task's priority", text(7)?)?,
                 after: rows::from_json("a task's dependencies", text(8)?)?,
-                expected_seconds: row.get(9)?,
+                expected_seconds,
                 terms: rows::from_json("a task's terms", text(10)?)?,
             });
         }
@@ -288,6 +304,9 @@ impl Writer {
         found.next()?.map(record).transpose()
     }
 }
+
+/// How the progress of a task begins that has made none.
+const NO_PROGRESS: &str = r#"{"percent":0.0,"#;
 
 /// The columns that [`record`] reads, in its order.
 const RECORD_COLUMNS: &str =

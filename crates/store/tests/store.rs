@@ -23,7 +23,7 @@ fn queued(number: u64) -> Task {
         terms: domain::Terms::default(),
         estimate: None,
         adjustments: vec![],
-        state: TaskState::Queued { reason: WaitReason { position: 1, cause: WaitCause::Detecting.into() } },
+        state: TaskState::Queued { reason: WaitReason::new(1, WaitCause::Detecting) },
     }
 }
 
@@ -78,7 +78,7 @@ fn what_was_committed_is_there_after_reopening() {
 
     let writer = Writer::open(&path).unwrap();
     assert_eq!(writer.last_number().unwrap(), 3, "a removed task's number is not used again");
-    assert_eq!(writer.queued().unwrap(), [Ticket::of(&queued(3))]);
+    assert_eq!(writer.queued().unwrap(), [Ticket::of(&queued(3), &Progress::default())]);
     let live = writer.live_attempts().unwrap();
     assert_eq!(live.len(), 1);
     assert_eq!((live[0].record.task.id, &live[0].attempt, live[0].record.attempts), (queued(1).id, &attempt(), 1));
@@ -135,7 +135,7 @@ fn what_is_learnt_of_a_tasks_needs_is_kept() {
         footprint_high_bytes: 7,
         grant_bytes: 8,
         seconds_per_step: Some(0.5),
-        total_seconds: None,
+        total_seconds: Some(100.0),
         basis: Basis::History { runs: 2 },
         breakdown: Breakdown { weights: 6, ..Breakdown::default() },
     };
@@ -156,8 +156,14 @@ fn what_is_learnt_of_a_tasks_needs_is_kept() {
     let measured = Change::Measured { task: task.id, at: at(1), measurement: measurement.clone() };
     writer.commit(&[create(1), Change::Revise(Box::new(Revision::of(&task))), measured]).unwrap();
 
-    assert_eq!(writer.queued().unwrap(), [Ticket::of(&task)]);
-    assert_eq!(Ticket::of(&task).demand, Demand { devices: 1, memory: Some(8), shares: true });
+    assert_eq!(writer.queued().unwrap(), [Ticket::of(&task, &Progress::default())]);
+    let mut again = moves(1, StateKind::Queued, task.state.clone());
+    let Change::Transition(transition) = &mut again else { unreachable!() };
+    transition.progress.percent = 60.0;
+    writer.commit(&[again]).unwrap();
+    let progress = Progress { percent: 60.0, ..Progress::default() };
+    assert_eq!(writer.queued().unwrap(), [Ticket::of(&task, &progress)], "with what is left of it");
+    assert_eq!(Ticket::of(&task, &Progress::default()).demand, Demand { devices: 1, memory: Some(8), shares: true });
     let reader = Reader::open(&path).unwrap();
     assert_eq!(reader.task(task.id).unwrap().unwrap().task, task);
     assert_eq!(reader.measurements(10).unwrap(), [measurement]);

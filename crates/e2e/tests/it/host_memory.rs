@@ -1,10 +1,17 @@
 //! A machine that runs out of memory: what starts, what is paused, and what each task says.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use client::testing::{Options, Studio};
+use client::testing::{Options, Studio, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{fine_tune, held_open, script, since_launch, tiny, wait_reason, wait_status, wait_until};
+use crate::support::{
+    PATIENCE, fine_tune, held_open, script, since_launch, tiny, wait_reason, wait_status, wait_until,
+};
 
 const GIB: u64 = 1 << 30;
 
@@ -64,6 +71,63 @@ fn short_of_memory_nothing_starts_the_youngest_pauses_first_and_all_goes_on_late
     }
     fs::write(studio.home().root().join("release"), "").unwrap();
     wait_status(&client, &command, "completed");
+}
+
+#[test]
+fn why_it_pauses_and_the_time_it_has_had_outlive_the_studio() {
+    let folder = tempfile::tempdir().unwrap();
+    let meminfo = folder.path().join("meminfo");
+    set_available(&meminfo, 8 * GIB);
+    let config = "[tasks]\ngrace = \"30s\"\n[memory]\nmin_free = \"1GiB\"\n".into();
+    let options = Options { config, ..Options::default() }.env("SAGE_GPU_MOCK_COUNT", "1");
+    let mut studio = Studio::start_with(options.env("SAGE_MEMINFO", &meminfo.display().to_string()));
+    let mut task = fine_tune(&tiny(&studio), 1000);
+    task.fine_tune.as_mut().unwrap().batch_size = Some(1);
+    task.time_limit_seconds = Some(3600);
+    let id = studio.client().submit(&task).unwrap().task_id;
+    let pid = wait_status(&studio.client(), &id, "training").attempt.unwrap().pid.unwrap();
+    let since = Instant::now();
+    wait_for("it to have run for more than a second", PATIENCE, || {
+        (since.elapsed() > Duration::from_millis(1100)).then_some(())
+    });
+    let terms = |studio: &Studio| -> serde_json::Value {
+        let database = rusqlite::Connection::open(studio.home().database()).unwrap();
+        let terms: String = database.query_row("SELECT terms FROM task", [], |row| row.get(0)).unwrap();
+        serde_json::from_str(&terms).unwrap()
+    };
+
+    // The supervisor cannot carry it out before the studio is gone.
+    let supervisor = supervisor_of(pid);
+    kill_process(supervisor, Signal::STOP).unwrap();
+    set_available(&meminfo, GIB / 8);
+    wait_for("the decision to be written down", PATIENCE, || {
+        (terms(&studio)["paused"]["code"] == "host_memory").then_some(())
+    });
+    studio.kill();
+    kill_process(supervisor, Signal::CONT).unwrap();
+    studio.launch();
+    wait_reason(&studio.client(), &id, "to wait for memory", |wait| wait.code == "host_memory");
+    assert_eq!(since_launch(&studio.client(), &id), ["preparing", "training", "queued"]);
+    assert_eq!(terms(&studio)["retried"], 0, "it was no failure");
+    assert!(terms(&studio)["used"].as_u64().unwrap() > 0, "{}", terms(&studio));
+
+    // As if it had had almost all of its time.
+    studio.stop();
+    let database = rusqlite::Connection::open(studio.home().database()).unwrap();
+    database.execute("UPDATE task SET terms = json_set(terms, '$.used', 3599)", []).unwrap();
+    drop(database);
+    set_available(&meminfo, 8 * GIB);
+    studio.launch();
+    let failed = wait_status(&studio.client(), &id, "failed");
+    assert_eq!(failed.failure.unwrap().code, "timed-out");
+    let warned = failed.warnings.iter().filter(|warning| warning.code == "time-limit-near").count();
+    assert_eq!(warned, 1, "{:?}", failed.warnings);
+}
+
+fn supervisor_of(pid: u32) -> Pid {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let parent = stat.rsplit(')').next().unwrap().split_whitespace().nth(1).unwrap().parse().unwrap();
+    Pid::from_raw(parent).unwrap()
 }
 
 /// Submits until one waits for memory; those before it were started by the reading before.

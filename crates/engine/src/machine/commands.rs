@@ -100,7 +100,7 @@ impl Machine {
                 turn.create(task, who, vec![stamped(now, "任务已保存，等待放行 / held until it is released")]);
             turn.answer_created(reply, snapshot, self.queue.len());
         } else {
-            self.join_queue(Ticket::of(&task));
+            self.join_queue(Ticket::of(&task, &Progress::default()));
             turn.touched.insert(id);
             turn.created.push(Created { task, who, reply });
         }
@@ -229,8 +229,10 @@ impl Machine {
         if task.state != TaskState::Pending {
             return Err(EngineError::NotHeld(id));
         }
-        let position = self.join_queue(Ticket::of(&task));
-        let reason = WaitReason { position, cause: self.present_cause().into() };
+        task.terms.released_at = Some(Timestamp::now());
+        turn.changes.push(Change::Revise(Box::new(Revision::of(&task))));
+        let position = self.join_queue(Ticket::of(&task, &progress));
+        let reason = WaitReason::new(position, self.present_cause());
         task.state = TaskState::Queued { reason };
         let (from, to, at, why) = (StateKind::Pending, task.state.clone(), Timestamp::now(), "released".to_owned());
         turn.transition(&task, Transition { task: id, from, to, at, who, why, progress, log });

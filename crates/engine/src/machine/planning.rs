@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{Attempt, Grant, QuotaKind, StateKind, TaskId, TaskState, Terms, WaitCause, WaitReason};
+use domain::{Attempt, Grant, Progress, QuotaKind, StateKind, TaskId, TaskState, Terms, WaitCause, WaitReason};
 use jiff::{SignedDuration, Timestamp, Unit};
 use scheduler::Verdict;
-use store::{Change, Transition};
+use store::{Change, Revision, Transition};
 
 use crate::{
     EngineError,
@@ -27,7 +27,7 @@ const QUOTA_EVERY: SignedDuration = SignedDuration::from_secs(30);
 impl Machine {
     /// Something has happened, and the planner has not been asked too often of late.
     pub fn is_due(&self) -> bool {
-        self.stale && Instant::now() >= self.plan_again_at
+        self.stale && !self.unread && Instant::now() >= self.plan_again_at
     }
 
     /// Lets the planner decide and writes down what it decided.
@@ -46,7 +46,10 @@ impl Machine {
         let usage = self.usage_now(now);
         let (policy, inventory) = (&self.settings.policy, self.inventory.as_deref());
         let queue = self.queue_of(&held, &usage, closed.as_ref());
-        let plan = scheduler::plan(policy, inventory, queue, now);
+        let mut plan = scheduler::plan(policy, inventory, queue, now);
+        for (task, reason) in plan.waits.iter_mut().take_while(|_| !self.paused.is_empty()) {
+            reason.paused = self.paused.get(task).cloned();
+        }
         let minute = now.round(Unit::Minute).unwrap_or(now);
         let forecast = match (inventory, closed) {
             (Some(inventory), None) => {
@@ -70,7 +73,7 @@ impl Machine {
         let waits = Waits::new(plan.waits, forecast, long);
         for created in std::mem::take(&mut turn.created) {
             let reason = waits.reason(created.task.id).cloned();
-            let reason = reason.unwrap_or(WaitReason { position: 1, cause: WaitCause::Detecting.into() });
+            let reason = reason.unwrap_or(WaitReason::new(1, WaitCause::Detecting));
             take_in(created, reason, waits.tasks.len(), turn);
         }
         self.remember_forecast(&waits, now, turn);
@@ -81,7 +84,7 @@ impl Machine {
     pub fn take_in(&self, turn: &mut Turn) {
         for created in std::mem::take(&mut turn.created) {
             let position = self.position(created.task.id).map_or(0, |index| index as u32) + 1;
-            let reason = WaitReason { position, cause: self.present_cause().into() };
+            let reason = WaitReason::new(position, self.present_cause());
             take_in(created, reason, self.queue.len(), turn);
         }
     }
@@ -94,15 +97,15 @@ impl Machine {
         scheduler::by_device(&self.settings.policy, inventory, self.queue_of(&held, &usage, None), task, now)
     }
 
-    fn queue_of<'a>(
-        &'a self,
-        held: &'a [scheduler::Running],
     /// What each user has had of late, and holds now.
     fn usage_now(&self, now: Timestamp) -> BTreeMap<String, f64> {
         let held = self.running.values().map(|running| (running.task.owner.as_str(), held_seconds(running, now)));
         self.usage.weighted(&self.allowances, held, now)
     }
 
+    fn queue_of<'a>(
+        &'a self,
+        held: &'a [scheduler::Running],
         usage: &'a BTreeMap<String, f64>,
         closed: Option<&'a WaitCause>,
     ) -> scheduler::Queue<'a> {
@@ -211,7 +214,7 @@ impl Machine {
         let now = Timestamp::now();
         let attempt = |number| Attempt { number, grant, started_at: now, pid: None };
         let created = turn.created.iter().position(|created| created.task.id == id);
-        let (task, attempt, notes) = match created {
+        let (task, attempt, notes, progress) = match created {
             Some(index) => {
                 let Created { mut task, who, reply } = turn.created.remove(index);
                 let attempt = attempt(1);
@@ -220,7 +223,7 @@ impl Machine {
                 let snapshot = turn.create(task.clone(), who, notes.clone());
                 turn.answer_created(reply, snapshot, 0);
                 tracing::info!("[FinetuneManager] 启动任务: {id}");
-                (task, attempt, notes)
+                (task, attempt, notes, Progress::default())
             }
             None => {
                 let record = match turn.requeued.remove(&id) {
@@ -228,25 +231,37 @@ impl Machine {
                     None => self.store.task(id)?.ok_or(EngineError::NotFound(id))?,
                 };
                 let (mut task, mut notes) = (record.task, record.log);
+                if task.terms.paused.take().is_some() {
+                    turn.changes.push(Change::Revise(Box::new(Revision::of(&task))));
+                }
                 let attempt = attempt(record.attempts + 1);
                 // Whatever the database says: it may have been released in this very turn.
                 let from = StateKind::Queued;
                 task.state = TaskState::Preparing { attempt: attempt.clone() };
                 notes.push(stamped(now, starting_line(&attempt)));
                 let (to, who, why) = (task.state.clone(), "studio".to_owned(), "its turn".to_owned());
-                let (progress, log) = (record.progress, notes.clone());
+                let resumes = task.recipe.resumes();
+                let so_far = if resumes { record.progress.of_next_attempt() } else { Progress::default() };
+                let (progress, log) = (so_far.clone(), notes.clone());
                 turn.transition(&task, Transition { task: id, from, to, at: now, who, why, progress, log });
                 tracing::info!("[FinetuneManager] 启动排队任务: {id}");
-                (task, attempt, notes)
+                (task, attempt, notes, so_far)
             }
         };
         self.leave_queue(id);
-        self.outbox.view.set_live(id, Live { notes, ..Live::default() });
+        self.outbox.view.set_live(id, Live { notes, progress, ..Live::default() });
         turn.changes.push(Change::BeginAttempt { task: id, attempt: attempt.clone() });
         turn.effects.push(Effect::Launch(id));
-        self.running.insert(id, RunningTask::new(task, attempt, false));
+        let running = RunningTask { since: Some(Instant::now()), ..RunningTask::new(task, attempt, false) };
+        self.running.insert(id, running);
         Ok(())
     }
+}
+
+/// GPU-seconds that this attempt has had.
+fn held_seconds(running: &RunningTask, now: Timestamp) -> f64 {
+    let seconds = now.duration_since(running.attempt.started_at).as_secs_f64().max(0.0);
+    seconds * running.attempt.grant.devices.len() as f64
 }
 
 /// Since when a task may start, if not at once, and how that reads.
@@ -258,12 +273,6 @@ pub fn not_yet(terms: &Terms) -> Option<(Timestamp, WaitCause)> {
     };
     Some((at, cause))
 }
-/// GPU-seconds that this attempt has had.
-fn held_seconds(running: &RunningTask, now: Timestamp) -> f64 {
-    let seconds = now.duration_since(running.attempt.started_at).as_secs_f64().max(0.0);
-    seconds * running.attempt.grant.devices.len() as f64
-}
-
 
 fn take_in(created: Created, reason: WaitReason, waiting: usize, turn: &mut Turn) {
     let Created { mut task, who, reply } = created;

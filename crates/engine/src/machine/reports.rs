@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use domain::{
     Adjustment, DeviceId, Estimate, Failure, Grant, Language, Recipe, StateKind, Task, TaskId, TaskState, WaitCause,
-    WaitReason, Warning, gib,
+    WaitReason, Warning,
 };
 use jiff::Timestamp;
 use scheduler::{Preempt, PreemptReason};
@@ -13,7 +13,7 @@ use store::{Change, Revision, TaskRecord, Ticket, Transition};
 use crate::{
     clock::stamped,
     devices,
-    machine::{Machine, Pause},
+    machine::Machine,
     message::{Fact, Outcome, Report},
     needs,
     turn::{Effect, Turn},
@@ -56,14 +56,17 @@ impl Machine {
             Fact::Refused { .. } if stopping => self.attempt_is_over(report.task, turn),
             Fact::Refused { device, cause } => self.refuse(report.task, device, cause, turn),
             Fact::Ended(_) if stopping => self.attempt_is_over(report.task, turn),
-            Fact::Ended(Outcome::Stopped) if running.paused.is_some() => self.make_way(report.task, turn),
-            Fact::Ended(outcome) => match (running.broken.take(), outcome) {
+            Fact::Ended(Outcome::Stopped) if running.is_pausing() && running.task.terms.broken.is_none() => {
+                self.make_way(report.task, turn);
+            }
+            Fact::Ended(outcome) => match (running.task.terms.broken.take(), outcome) {
                 (None, Outcome::OutOfMemory { next: Some((adjustment, estimate)), .. }) => {
                     self.try_safer(report.task, adjustment, estimate, turn);
                 }
                 (broken, outcome) => {
                     let outcome = broken.map_or(outcome, Outcome::Failed);
-                    if let Some(failure) = retries(&running.task, &outcome) {
+                    let began_step = self.outbox.view.progress(report.task).began_step;
+                    if let Some(failure) = retries(&running.task, began_step, &outcome) {
                         return self.try_again(report.task, failure, turn);
                     }
                     let (to, why) = ended(outcome, running.attempt.started_at, Timestamp::now());
@@ -99,20 +102,22 @@ impl Machine {
         self.refusals.add(id, device, cause.clone(), Instant::now());
         // Readings show who took it.
         self.detection.refresh();
-        let sentence = |language| WaitReason { position: 1, cause: cause.clone().into() }.sentence(language);
+        let sentence = |language| WaitReason::new(1, cause.clone()).sentence(language);
         let note = format!("{} / {}", sentence(Language::Zh), sentence(Language::En));
         self.requeue(id, cause.clone(), note, "the trial allocation failed", turn);
     }
 
     /// The failure was not the training's own: the same again, after a pause.
     fn try_again(&mut self, id: TaskId, failure: Failure, turn: &mut Turn) {
+        self.count_time(id);
+        let began_step = self.outbox.view.progress(id).began_step;
         let running = self.running.get_mut(&id).expect("it was running");
         let terms = &mut running.task.terms;
-        let pause = self.settings.retry_after * 6u32.pow(terms.retried.min(3));
-        let at = Timestamp::now() + pause.min(LONGEST_RETRY);
-        terms.retried += 1;
+        let at = Timestamp::now() + pause(self.settings.retry_after, terms.retried_in_a_row(began_step));
+        terms.count_retry(began_step);
         terms.retry_after = Some(failure.code().to_owned());
         terms.not_before = Some(at);
+        (terms.paused, terms.broken) = (None, None);
         let cause = WaitCause::Retry { failure: failure.code().to_owned(), retry: terms.retried, at };
         let said = |language| failure.sentence(language);
         let note = format!(
@@ -129,7 +134,9 @@ impl Machine {
 
     /// After an out-of-memory the same configuration is not tried again.
     fn try_safer(&mut self, id: TaskId, adjustment: Adjustment, estimate: Option<Estimate>, turn: &mut Turn) {
+        self.count_time(id);
         let running = self.running.get_mut(&id).expect("it was running");
+        (running.task.terms.paused, running.task.terms.broken) = (None, None);
         running.task.adjustments.push(adjustment);
         running.task.estimate = estimate.or(running.task.estimate.take());
         turn.changes.push(Change::Revise(Box::new(Revision::of(&running.task))));
@@ -150,8 +157,8 @@ impl Machine {
         let live = self.outbox.view.live(id);
         let mut log = live.log_tail();
         log.push(stamped(at, note));
-        let position = self.join_queue(Ticket::of(&task));
-        task.state = TaskState::Queued { reason: WaitReason { position, cause: cause.into() } };
+        let position = self.join_queue(Ticket::of(&task, &live.progress));
+        task.state = TaskState::Queued { reason: WaitReason::new(position, cause) };
         let (to, who, progress) = (task.state.clone(), "studio".to_owned(), live.progress);
         let record = TaskRecord {
             task: task.clone(),
@@ -168,60 +175,42 @@ impl Machine {
 
     /// Asks a running task to save and end; when it has, [`Machine::make_way`] puts it back into the queue.
     pub fn preempt(&mut self, preempt: &Preempt, turn: &mut Turn) {
-        let Some(running) = self.running.get_mut(&preempt.task) else { return };
-        running.paused = Some(Pause::Preempted(preempt.why));
-        turn.effects.push(Effect::Stop { task: preempt.task, attempt: running.attempt.number, now: false });
-    }
-
-    /// The preempted attempt has ended at a checkpoint.
-    fn make_way(&mut self, id: TaskId, turn: &mut Turn) {
-        let running = self.running.get_mut(&id).expect("it was running");
-        self.usage.add(&running.task.owner, &running.attempt, Timestamp::now());
-        if let Some(Pause::Preempted(PreemptReason::NotPaying { .. })) = running.paused {
-            running.task.terms.alone = true;
-            turn.changes.push(Change::Revise(Box::new(Revision::of(&running.task))));
-        }
-        let running = self.running.get(&id).expect("it was running");
-        let pause = running.paused.expect("it was paused");
-        if let Pause::HostMemory { .. } = pause {
-            self.memory.paused(Instant::now());
-        }
-        let (cause, note, why) = self.told(&running.attempt.grant, pause);
-        self.requeue(id, cause, note, &why, turn);
-        self.detection.refresh();
-    }
-
-    /// What a paused task waits for, what its log and what its journal say.
-    fn told(&self, grant: &Grant, pause: Pause) -> (WaitCause, String, String) {
-        let (cause, zh, en) = match pause {
-            Pause::Preempted(PreemptReason::ToMove) => {
-                (WaitCause::Moving, "移到空闲的 GPU".into(), "to move to an idle GPU".into())
-            }
-            Pause::Preempted(PreemptReason::InFavourOf(by)) => {
-                (WaitCause::Preempted { by }, format!("为 {by} 让出设备"), format!("to make room for {by}"))
-            }
-            Pause::Preempted(PreemptReason::NotPaying { with, gain_percent }) => (
-                WaitCause::NotPaying { with, gain_percent },
-                format!("与 {with} 共用 GPU 得不偿失"),
-                format!("sharing a GPU with {with} did not pay"),
-            ),
-            Pause::Preempted(PreemptReason::Reclaimed { pid }) => {
-                let (device, service) = self.service(grant, pid);
-                let zh = format!("{service} 收回了 {device} 的显存");
-                let en = format!("{service} took back its memory on {device}");
-                (WaitCause::Reclaimed { device, service }, zh, en)
-            }
-            Pause::DiskFull { free, limit } => {
-                let left = gib(free);
-                (WaitCause::DiskFull { free, limit }, format!("磁盘只剩 {left}"), format!("the disk has {left} left"))
-            }
-            Pause::HostMemory { free, limit } => {
-                let left = gib(free);
-                let cause = WaitCause::HostMemory { free, limit };
-                (cause, format!("主机内存只剩 {left}"), format!("the machine has {left} of memory left"))
+        let Some(running) = self.running.get(&preempt.task) else { return };
+        let cause = match preempt.why {
+            PreemptReason::ToMove => WaitCause::Moving,
+            PreemptReason::InFavourOf(by) => WaitCause::Preempted { by },
+            PreemptReason::NotPaying { with, gain_percent } => WaitCause::NotPaying { with, gain_percent },
+            PreemptReason::Reclaimed { pid } => {
+                let (device, service) = self.service(&running.attempt.grant, pid);
+                WaitCause::Reclaimed { device, service }
             }
         };
-        (cause, format!("在检查点暂停：{zh} / paused at a checkpoint: {en}"), format!("paused: {en}"))
+        let running = self.running.get_mut(&preempt.task).expect("it is running");
+        running.pause(cause, turn);
+    }
+
+    /// Adds what the attempt has taken to what the task may take in all.
+    fn count_time(&mut self, id: TaskId) {
+        let running = self.running.get_mut(&id).expect("it was running");
+        running.task.terms.used += running.ran(Timestamp::now());
+    }
+
+    /// The paused attempt has ended at a checkpoint.
+    fn make_way(&mut self, id: TaskId, turn: &mut Turn) {
+        self.count_time(id);
+        let running = self.running.get_mut(&id).expect("it was running");
+        let cause = running.task.terms.paused.clone().expect("it was paused");
+        self.usage.add(&running.task.owner, &running.attempt, Timestamp::now());
+        match cause {
+            WaitCause::NotPaying { .. } => running.task.terms.alone = true,
+            WaitCause::HostMemory { .. } => self.memory.paused(Instant::now()),
+            _ => {}
+        }
+        turn.changes.push(Change::Revise(Box::new(Revision::of(&running.task))));
+        let (zh, en) = (cause.of_pause(Language::Zh), cause.of_pause(Language::En));
+        let note = format!("在检查点暂停：{zh} / paused at a checkpoint: {en}");
+        self.requeue(id, cause, note, &format!("paused: {en}"), turn);
+        self.detection.refresh();
     }
 
     /// Where the process is among the granted devices, and what it is called.
@@ -258,9 +247,10 @@ impl Machine {
         let Some(inventory) = self.inventory.clone() else { return };
         for (id, failure) in devices::lost(&inventory, &self.running) {
             let running = self.running.get_mut(&id).expect("it is running");
-            if running.broken.is_none() && !running.task.state.kind().is_final() {
+            if running.task.terms.broken.is_none() && !running.task.state.kind().is_final() {
                 tracing::error!("{id}: {}", failure.sentence(Language::En));
-                running.broken = Some(failure);
+                running.task.terms.broken = Some(failure);
+                turn.changes.push(Change::Revise(Box::new(Revision::of(&running.task))));
                 turn.effects.push(Effect::Stop { task: id, attempt: running.attempt.number, now: true });
             }
         }
@@ -309,14 +299,24 @@ impl Machine {
 }
 
 /// The failure after which the task is to be tried again, if it is.
-fn retries(task: &Task, outcome: &Outcome) -> Option<Failure> {
-    let Outcome::Failed(failure) = outcome else { return None };
+fn retries(task: &Task, began_step: u64, outcome: &Outcome) -> Option<Failure> {
+    let failure = match outcome {
+        Outcome::Failed(failure) => failure,
+        // By whoever shut the machine down.
+        Outcome::Stopped => &Failure::Interrupted,
+        _ => return None,
+    };
     let allowed = task.terms.retries.unwrap_or(match task.recipe {
         Recipe::FineTune(_) => RETRIES,
         // What a second run of a stranger's command would do is not ours to guess.
         Recipe::Command(_) => 0,
     });
-    (failure.is_transient() && task.terms.retried < allowed).then(|| failure.clone())
+    (failure.is_transient() && task.terms.retried_in_a_row(began_step) < allowed).then(|| failure.clone())
+}
+
+/// How long a task waits that was tried again so often.
+fn pause(first: Duration, retried: u32) -> Duration {
+    (first * 6u32.pow(retried.min(3))).min(LONGEST_RETRY)
 }
 
 fn ended(outcome: Outcome, started_at: Timestamp, ended_at: Timestamp) -> (TaskState, String) {
@@ -341,5 +341,56 @@ fn farewell(state: &TaskState) -> String {
             format!("失败：{} / failed: {}", failure.sentence(Language::Zh), failure.sentence(Language::En))
         }
         _ => "已结束 / ended".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::{Command, FineTune, Terms};
+
+    fn task(recipe: Recipe, retries: Option<u32>, retried: u32) -> Task {
+        Task {
+            id: TaskId::new(0, 1),
+            name: None,
+            owner: "ana".into(),
+            created_at: Timestamp::UNIX_EPOCH,
+            time_limit: 3600,
+            recipe,
+            priority: domain::Priority::Normal,
+            after: Vec::new(),
+            terms: Terms { retries, retried, ..Terms::default() },
+            warnings: Vec::new(),
+            estimate: None,
+            adjustments: Vec::new(),
+            state: TaskState::Pending,
+        }
+    }
+
+    #[test]
+    fn it_is_tried_again_up_to_a_limit_at_times_further_and_further_apart() {
+        let training = |retries, retried| task(Recipe::FineTune(FineTune::default()), retries, retried);
+        let lost = Outcome::Failed(Failure::SupervisorLost);
+        let again = |task: &Task, outcome: &Outcome| retries(task, 0, outcome).is_some();
+        assert!(again(&training(None, 0), &lost) && again(&training(None, 2), &lost));
+        assert!(!again(&training(None, RETRIES), &lost) && again(&training(Some(5), RETRIES), &lost));
+        assert!(!again(&training(Some(0), 0), &lost));
+        assert!(retries(&training(None, RETRIES), 1, &lost).is_some(), "from a later checkpoint");
+        assert!(again(&training(None, 0), &Outcome::Stopped), "as when the machine is shut down");
+        let own_fault = Outcome::Failed(Failure::ExitCode { exit_code: 1, last_line: None });
+        assert!(!again(&training(Some(5), 0), &own_fault) && !again(&training(None, 0), &Outcome::Completed));
+        let command = Command {
+            argv: vec!["true".into()],
+            cwd: "/".into(),
+            env: Default::default(),
+            memory_bytes: None,
+            gpus: 1,
+            share: false,
+        };
+        let command = |retries| task(Recipe::Command(command.clone()), retries, 0);
+        assert!(!again(&command(None), &lost) && again(&command(Some(1)), &lost));
+
+        let seconds = [0, 1, 2, 3, 9].map(|retried| pause(Duration::from_secs(10), retried).as_secs());
+        assert_eq!(seconds, [10, 60, 360, 600, 600]);
     }
 }

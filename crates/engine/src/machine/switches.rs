@@ -9,9 +9,9 @@ use store::Change;
 
 use crate::{
     disk::{self, Verdict},
-    machine::{Machine, Pause, RunningTask},
+    machine::Machine,
     message::Switch,
-    turn::{Effect, Turn},
+    turn::Turn,
 };
 
 /// Code of the warning that most of a task's time is used up.
@@ -100,12 +100,8 @@ impl Machine {
             tracing::warn!("room on the disk: {:?}", self.disk_verdict);
         }
         let Verdict::PauseRunning { free, limit } = self.disk_verdict else { return };
-        for (id, running) in &mut self.running {
-            let is_training = running.task.state.kind() == StateKind::Training;
-            if is_training && running.paused.is_none() && running.task.recipe.resumes() {
-                running.paused = Some(Pause::DiskFull { free, limit });
-                turn.effects.push(Effect::Stop { task: *id, attempt: running.attempt.number, now: false });
-            }
+        for running in self.running.values_mut().filter(|running| running.can_pause()) {
+            running.pause(WaitCause::DiskFull { free, limit }, turn);
         }
     }
 
@@ -121,42 +117,33 @@ impl Machine {
             tracing::warn!("memory of the machine: {verdict:?}");
         }
         let Verdict::PauseRunning { free, limit } = verdict else { return };
-        if self.running.values().any(|running| matches!(running.paused, Some(Pause::HostMemory { .. }))) {
+        let is_for_memory = |paused: &WaitCause| matches!(paused, WaitCause::HostMemory { .. });
+        if self.running.values().any(|running| running.task.terms.paused.as_ref().is_some_and(is_for_memory)) {
             return;
         }
-        let can_pause = |running: &&mut RunningTask| {
-            let is_training = running.task.state.kind() == StateKind::Training;
-            is_training && running.paused.is_none() && running.task.recipe.resumes()
-        };
-        let youngest = self.running.values_mut().filter(can_pause);
+        let youngest = self.running.values_mut().filter(|running| running.can_pause());
         let Some(running) = youngest.max_by_key(|running| (running.attempt.started_at, running.task.id)) else {
             return;
         };
-        running.paused = Some(Pause::HostMemory { free, limit });
-        turn.effects.push(Effect::Stop { task: running.task.id, attempt: running.attempt.number, now: false });
+        running.pause(WaitCause::HostMemory { free, limit }, turn);
         self.memory.pausing(free, at);
     }
 
     /// Tells those whose time is almost up, once.
     pub fn warn_of_limits(&mut self, turn: &mut Turn, now: Timestamp) {
-        let warned_at = |started_at: Timestamp, limit: u64| {
-            let most = SignedDuration::try_from_secs_f64(limit as f64 * MOST).unwrap_or(SignedDuration::MAX);
-            started_at.checked_add(most).unwrap_or(Timestamp::MAX)
-        };
         let mut near: Vec<(TaskId, Warning)> = Vec::new();
         let mut next = None;
         for (id, running) in &mut self.running {
             if running.warned_of_limit || running.task.state.kind().is_final() {
                 continue;
             }
-            let limit = running.task.time_limit;
-            let at = warned_at(running.attempt.started_at, limit);
+            let at = warned_at(&running.task, running.attempt.started_at);
             if at > now {
                 next = Some(next.map_or(at, |earlier: Timestamp| earlier.min(at)));
                 continue;
             }
             running.warned_of_limit = true;
-            near.push((*id, limit_near(limit)));
+            near.push((*id, limit_near(running.task.time_limit)));
         }
         if let Some(at) = next {
             self.wake(at, now);
@@ -165,6 +152,13 @@ impl Machine {
             self.warn(id, warning, turn);
         }
     }
+}
+
+/// When most of the time of all its attempts will be used up.
+fn warned_at(task: &Task, started_at: Timestamp) -> Timestamp {
+    let most = task.time_limit as f64 * MOST - task.terms.used as f64;
+    let most = SignedDuration::try_from_secs_f64(most).unwrap_or(SignedDuration::MAX);
+    started_at.checked_add(most).unwrap_or(Timestamp::MAX)
 }
 
 fn limit_near(limit: u64) -> Warning {

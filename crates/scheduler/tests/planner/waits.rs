@@ -24,7 +24,7 @@ fn the_reason_names_what_is_waited_for() {
         WaitCause::NoUsableDevice { zh: "Card 0：丢失".into(), en: "Card 0: lost".into() }
     );
     let sentence = |readings, running: &[Running], demand| {
-        let reason = domain::WaitReason { position: 1, cause: cause(Some(readings), running, demand).into() };
+        let reason = domain::WaitReason::new(1, cause(Some(readings), running, demand));
         reason.sentence(domain::Language::En)
     };
     assert_eq!(

@@ -33,7 +33,7 @@ pub fn queued(number: u64) -> Task {
         terms: Default::default(),
         estimate: None,
         adjustments: vec![],
-        state: TaskState::Queued { reason: WaitReason { position: 1, cause: WaitCause::Detecting.into() } },
+        state: TaskState::Queued { reason: WaitReason::new(1, WaitCause::Detecting) },
     }
 }
 
