@@ -18,6 +18,7 @@ mod stand_in;
 mod stop;
 mod supervisor;
 mod sys;
+mod unborn;
 mod wait;
 mod watch;
 

@@ -35,10 +35,6 @@ impl LogCap {
         Ok(LogCap { file, cap, hole: HEAD.min(cap / 2), size: 0, pause: SHORTEST, next_look })
     }
 
-    pub(crate) fn file(&self) -> &File {
-        &self.file
-    }
-
     pub(crate) fn next_look(&self) -> Instant {
         self.next_look
     }

@@ -64,7 +64,7 @@ pub(crate) unsafe fn run() -> io::Result<bool> {
     loop {
         let Some([spec, answer]) = next()? else { return Ok(false) };
         // SAFETY: with one thread, as the caller says, the child may do anything.
-        if unsafe { sys::fork()? } {
+        if unsafe { sys::fork()? }.is_none() {
             sys::reap_children_unseen(false);
             rustix::process::setpgid(None, None)?;
             rustix::stdio::dup2_stdin(&spec)?;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::files::{self, Claim};
 use crate::process;
-use crate::supervisor::ATTEMPT_VARIABLE;
+use crate::unborn::ATTEMPT_VARIABLE;
 use crate::{End, ExitRecord, ProcessIdentity, RunningRecord};
 
 /// Where an attempt stands now.

@@ -11,7 +11,8 @@ use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 
 use crate::files::{self, Claim};
 use crate::process::{self, Found};
-use crate::supervisor::{ATTEMPT_VARIABLE, KILL_NOW};
+use crate::supervisor::KILL_NOW;
+use crate::unborn::ATTEMPT_VARIABLE;
 use crate::{Observed, ProcessIdentity, observe};
 
 /// Asks for the end of an attempt and returns at once: the task gets SIGTERM, and after its grace the whole process

@@ -3,26 +3,21 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
 use crate::cgroup::{self, Cgroup};
 use crate::files::{self, Claim, PreparedExit};
 use crate::log_cap::LogCap;
-use crate::{Answer, CappedLog, End, Exit, ExitRecord, LaunchSpec, ProcessIdentity, RunningRecord};
-use crate::{nursery, process, stand_in, sys};
-
-/// In the environment of the task and all that it starts: its attempt folder. The way to find processes that left the
-/// tree when there is no supervisor to ask.
-pub(crate) const ATTEMPT_VARIABLE: &str = "SAGE_ATTEMPT";
+use crate::unborn::{self, Order, Unborn};
+use crate::{Answer, End, Exit, ExitRecord, LaunchSpec, ProcessIdentity};
+use crate::{nursery, process, sys};
 
 /// Tells a supervisor to skip the grace.
 pub(crate) const KILL_NOW: Signal = Signal::USR1;
@@ -34,8 +29,6 @@ const STRAGGLER_GRACE: Duration = Duration::from_secs(5);
 /// that hangs in a driver cannot be killed at all.
 const KILL_INTERVAL: Duration = Duration::from_millis(10);
 
-const OOM_SCORE: &str = "/proc/self/oom_score_adj";
-
 /// Body of the hidden `sage supervise`. Call it first thing in `main`, before there is a second thread or an open file.
 ///
 /// It makes supervisors as long as the studio lives. Each reads one [`LaunchSpec`] as JSON from stdin, answers on stdout
@@ -46,7 +39,7 @@ pub fn supervise() -> ExitCode {
     if unsafe { sys::detach() }.is_err() {
         return ExitCode::FAILURE;
     }
-    let oom_score = lower_oom_score();
+    let oom_score = unborn::lower_oom_score();
     // Found out once for all.
     let _ = ProcessIdentity::current();
     cgroup::set_up();
@@ -56,7 +49,7 @@ pub fn supervise() -> ExitCode {
         Ok(false) => return ExitCode::SUCCESS,
         Err(_) => return ExitCode::FAILURE,
     }
-    match run(oom_score) {
+    match run(oom_score.as_deref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&Answer::Refused(error.to_string()));
@@ -66,14 +59,17 @@ pub fn supervise() -> ExitCode {
 }
 
 /// `oom_score` is what the task should have.
-fn run(oom_score: Option<String>) -> io::Result<()> {
+fn run(oom_score: Option<&str>) -> io::Result<()> {
     let identity = ProcessIdentity::current()?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
 
     let mut cgroup = Cgroup::prepare(identity.pid);
+    // SAFETY: this process has one thread.
+    let unborn = unsafe { Unborn::fork(&mut cgroup, oom_score)? };
     let mut spec = Vec::new();
     io::stdin().read_to_end(&mut spec)?;
     if spec.is_empty() {
+        unborn.dismiss();
         return Ok(());
     }
     let spec: LaunchSpec = serde_json::from_slice(&spec)?;
@@ -82,6 +78,7 @@ fn run(oom_score: Option<String>) -> io::Result<()> {
     let log = open_log(&spec)?;
     let Some(exit_record) = claim(&spec.attempt_dir, &identity)? else {
         say(&Answer::AlreadyClaimed);
+        unborn.dismiss();
         return Ok(());
     };
     say(&Answer::Claimed);
@@ -91,7 +88,7 @@ fn run(oom_score: Option<String>) -> io::Result<()> {
 
     let started = Instant::now();
     let started_at = Timestamp::now();
-    let launched = spawn(&spec, &log, identity, started_at, oom_score, &mut cgroup);
+    let launched = spawn(unborn, spec.clone(), identity, started_at, oom_score, &mut cgroup);
     let lost_log_bytes = log.lost();
     let (end, ended_at, seconds, lost_log_bytes) = match launched {
         Ok(task) => Attempt::new(&spec, signals, log, task, cgroup.as_ref(), started).run_to_end()?,
@@ -135,94 +132,36 @@ fn claim(dir: &Path, identity: &ProcessIdentity) -> io::Result<Option<File>> {
     }
 }
 
-/// Makes the kernel prefer others when memory runs out. Returns the score that the task should have instead.
-fn lower_oom_score() -> Option<String> {
-    let inherited = fs::read_to_string(OOM_SCORE).ok()?;
-    fs::write(OOM_SCORE, "-900").ok()?;
-    Some(inherited)
-}
-
 /// Returns when the task's program was executed, or with the reason why it was not.
 fn spawn(
-    spec: &LaunchSpec,
-    log: &LogCap,
+    mut unborn: Unborn,
+    spec: LaunchSpec,
     supervisor: ProcessIdentity,
     started_at: Timestamp,
-    oom_score: Option<String>,
+    oom_score: Option<&str>,
     cgroup: &mut Option<Cgroup>,
 ) -> Result<Pid, String> {
-    let (program, arguments) = spec.argv.split_first().ok_or("the command is empty")?;
-    let output = || log.file().try_clone().map_err(|error| error.to_string());
-    let mut command = Command::new(program);
-    command.args(arguments).current_dir(&spec.cwd).stdin(Stdio::null()).stdout(output()?).stderr(output()?);
-    for (variable, value) in &spec.env {
-        match value {
-            Some(value) => command.env(variable, value),
-            None => command.env_remove(variable),
-        };
+    let program = spec.argv.first().cloned().ok_or("the command is empty")?;
+    let variables = spec.env.iter().flat_map(|(name, value)| [Some(name), value.as_ref()]).flatten();
+    if spec.argv.iter().chain(variables).any(|text| text.contains('\0')) {
+        return Err("the command or its environment holds a NUL".into());
     }
-    command.env(ATTEMPT_VARIABLE, &spec.attempt_dir);
-
-    let dir = spec.attempt_dir.clone();
-    let grace = spec.grace;
-    let limit_at = spec.time_limit.and_then(|limit| stand_in::now().checked_add(limit));
-    let log = Some(CappedLog { path: spec.log.clone(), cap: spec.log_cap });
-    let parent = rustix::process::getpid();
-    let last_steps = move || {
-        rustix::process::setsid()?;
-        sys::reset_signals();
-        if let Some(score) = &oom_score {
-            fs::write(OOM_SCORE, score)?;
-        }
-        let task = ProcessIdentity::current()?;
-        let supervisor = supervisor.clone();
-        let record = RunningRecord { supervisor, task, started_at, grace, limit_at, log: log.clone() };
-        files::write_spawned(&dir, &record)?;
-        // A supervisor killed until now leaves a record of a task that never runs; killed from now on, of one that does.
-        if rustix::process::getppid() != Some(parent) {
-            // Nobody is left to report to, and this end must not pass for the program's.
-            let _ = files::forget_spawned(&dir);
-            sys::end_without_cleanup(1);
-        }
-        Ok(())
-    };
-    // SAFETY: this process has one thread, so its copy may allocate and open files.
-    unsafe { command.pre_exec(last_steps) };
-
-    let task = execute(&mut command, cgroup).map_err(|error| launch_problem(spec, program, &error))?;
-    // Readers find the record under its first name too, so a failure here loses nothing.
-    let _ = files::publish_running(&spec.attempt_dir);
-    Ok(task)
-}
-
-/// In its control group if there is one; if that fails, `cgroup` is none any more.
-fn execute(command: &mut Command, cgroup: &mut Option<Cgroup>) -> io::Result<Pid> {
-    if let Some(group) = cgroup {
-        let (errors, error_of_child) = pipe_with(PipeFlags::CLOEXEC)?;
-        // SAFETY: this process has one thread.
-        match unsafe { sys::fork_into(group) } {
-            Ok(None) => {
-                let errno = command.exec().raw_os_error().unwrap_or(libc::EIO);
-                let _ = rustix::io::write(&error_of_child, &errno.to_ne_bytes());
-                sys::end_without_cleanup(1);
+    let order = Order { spec, supervisor, started_at };
+    loop {
+        match unborn.execute(&order) {
+            Ok(task) => {
+                // Readers find the record under its first name too, so a failure here loses nothing.
+                let _ = files::publish_running(&order.spec.attempt_dir);
+                return Ok(task);
             }
-            Ok(Some(task)) => {
-                drop(error_of_child);
-                let mut errno = [0; 4];
-                return match File::from(errors).read_exact(&mut errno) {
-                    Ok(()) => {
-                        let _ = rustix::io::retry_on_intr(|| waitpid(Some(task), WaitOptions::empty()));
-                        Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno)))
-                    }
-                    // The program has its place.
-                    Err(_) => Ok(task),
-                };
+            // Killed while it waited.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                // SAFETY: this process has one thread.
+                unborn = unsafe { Unborn::fork(cgroup, oom_score) }.map_err(|error| error.to_string())?;
             }
-            // An old kernel, or the group is gone.
-            Err(_) => *cgroup = None,
+            Err(error) => return Err(launch_problem(&order.spec, &program, &error)),
         }
     }
-    command.spawn().map(|child| Pid::from_child(&child))
 }
 
 /// Says which step failed; all of them report nothing but an errno.

@@ -42,24 +42,23 @@ pub(crate) unsafe fn detach() -> io::Result<()> {
 /// The process has one thread.
 unsafe fn fork_and_end_parent() -> io::Result<()> {
     // SAFETY: as the caller says.
-    if unsafe { fork()? } { Ok(()) } else { end_without_cleanup(0) }
+    if unsafe { fork()? }.is_none() { Ok(()) } else { end_without_cleanup(0) }
 }
 
-/// Returns whether this is the child.
+/// Returns the child's pid, and `None` in the child.
 ///
 /// # Safety
 /// The process has one thread.
-pub(crate) unsafe fn fork() -> io::Result<bool> {
+pub(crate) unsafe fn fork() -> io::Result<Option<Pid>> {
     // SAFETY: with one thread, no lock can be left held in the child.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
-        0 => Ok(true),
-        _ => Ok(false),
+        pid => Ok(Pid::from_raw(pid)),
     }
 }
 
 /// Like [`fork`], with the child in this control group from its first moment: to move it there later takes
-/// milliseconds. Returns the child's pid, and `None` in the child.
+/// milliseconds.
 ///
 /// # Safety
 /// The process has one thread.

@@ -98,17 +98,17 @@ pub async fn how_it_ends_is_told_as_without_a_group(mut f: Fixture) {
     f.launcher.launch(&nothing).unwrap();
     let runner::AttemptEnd::Ended(record) = runner::wait_end(&nothing.attempt_dir).await.unwrap() else { panic!() };
     assert!(matches!(&record.end, End::ExecFailed { message } if message.contains("No such file")), "{record:?}");
-    // Without its group, which somebody removed, the task runs all the same.
-    let mut alone = f.spec("exit 8");
-    alone.attempt_dir = f.path("alone");
+    // The next one's group has a member already, so nobody can remove it meanwhile, and is gone with its launcher.
+    let groups = || {
+        let all = fs::read_dir(&unit.0).unwrap().flatten().map(|group| group.path());
+        all.filter(|group| group.file_name().unwrap().to_string_lossy().starts_with("attempt-")).collect::<Vec<_>>()
+    };
     until(|| {
-        let mut groups: Vec<_> = fs::read_dir(&unit.0).unwrap().flatten().collect();
-        groups.retain(|group| group.file_name().to_string_lossy().starts_with("attempt-"));
-        groups.len() == 1 && fs::remove_dir(groups[0].path()).is_ok()
+        groups().len() == 1 && fs::read_to_string(groups()[0].join("cgroup.procs")).is_ok_and(|pids| !pids.is_empty())
     });
-    f.launcher.launch(&alone).unwrap();
-    let runner::AttemptEnd::Ended(record) = runner::wait_end(&alone.attempt_dir).await.unwrap() else { panic!() };
-    assert_eq!(record.end, End::Exited { exit_code: 8 });
+    assert!(fs::remove_dir(&groups()[0]).is_err());
+    f.launcher = Launcher::new(vec!["/no/such/program".into()]);
+    until(|| groups().is_empty());
     drop(f);
 }
 
