@@ -7,13 +7,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
-use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
+use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::files::{self, Claim};
 use crate::process::{self, Found};
 use crate::supervisor::KILL_NOW;
 use crate::unborn::ATTEMPT_VARIABLE;
-use crate::{Observed, ProcessIdentity, observe};
+use crate::{Observed, ProcessIdentity, observe, sys};
 
 /// Asks for the end of an attempt and returns at once: the task gets SIGTERM, and after its grace the whole process
 /// tree gets SIGKILL. An attempt that was not started never will be. One that is over stays as it is.
@@ -76,10 +76,8 @@ fn stop_directly(attempt_dir: &Path, task: &ProcessIdentity, urgency: Urgency) -
         return kill_left_behind(attempt_dir);
     }
     let grace = files::read_spawned(attempt_dir)?.map_or(Duration::ZERO, |record| record.grace);
-    if let Some(group) = i32::try_from(task.pid).ok().and_then(Pid::from_raw) {
-        let _ = kill_process_group(group, Signal::TERM);
-        let _ = kill_process_group(group, Signal::CONT);
-    }
+    signal_group(attempt_dir, &pidfd, Signal::TERM)?;
+    signal_group(attempt_dir, &pidfd, Signal::CONT)?;
     let attempt_dir = attempt_dir.to_owned();
     let finish = move || {
         wait(&pidfd, grace);
@@ -87,6 +85,20 @@ fn stop_directly(attempt_dir: &Path, task: &ProcessIdentity, urgency: Urgency) -
     };
     thread::Builder::new().name("stop-attempt".into()).spawn(finish)?;
     Ok(())
+}
+
+/// Signals the group that this process leads. By its number that could meet a stranger, once the group is gone and the
+/// number used again; where the kernel does not take the descriptor instead, each process of the attempt is signalled
+/// through its own.
+fn signal_group(attempt_dir: &Path, leader: &OwnedFd, signal: Signal) -> io::Result<()> {
+    match sys::signal_group(leader, signal) {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(Errno::INVAL) => {
+            left_behind(attempt_dir)?.iter().for_each(|process| process.signal(signal));
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn wait(pidfd: &OwnedFd, longest: Duration) {

@@ -3,8 +3,9 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
+use rustix::io::Errno;
 use rustix::ioctl::{self, Updater, opcode};
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 
 use crate::Exit;
 
@@ -129,6 +130,16 @@ pub(crate) fn reset_signals() {
         libc::sigemptyset(&mut set);
         libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut());
     }
+}
+
+/// Signals the process group that the process of this pidfd leads; `INVAL` before Linux 6.9.
+pub(crate) fn signal_group(leader: impl AsFd, signal: Signal) -> rustix::io::Result<()> {
+    const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
+    let (fd, info) = (leader.as_fd().as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+    // SAFETY: the descriptor is open, and without a siginfo the kernel reads no memory of ours.
+    let sent =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal.as_raw(), info, PIDFD_SIGNAL_PROCESS_GROUP) };
+    if sent == 0 { Ok(()) } else { Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)) }
 }
 
 /// How a process ended that was not our child, once it was reaped; `None` where the kernel does not tell (before 6.15).
