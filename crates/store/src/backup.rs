@@ -1,10 +1,12 @@
-//! Copies of the database, made while it is in use: once a day, and before its schema changes.
+//! Copies of the database, made while it is in use: once a day, in each hour in which it changed, and before its schema
+//! does.
 
 use std::{
     fs::{self, File},
     io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
@@ -15,6 +17,8 @@ use crate::{Result, StoreError, check, migrate};
 
 /// Of each kind, the newest so many are kept.
 const KEPT: usize = 3;
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Bytes that a copy leaves free on the disk.
 const LEFT_FREE: u64 = 1 << 30;
 
@@ -67,6 +71,8 @@ pub struct Backup {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
+    /// Of a database that has changed since the last.
+    Hourly,
     Daily,
     BeforeMigration,
     BeforeRestore,
@@ -74,16 +80,24 @@ pub enum Why {
 }
 
 impl Why {
-    const ALL: [Why; 4] = [Why::Daily, Why::BeforeMigration, Why::BeforeRestore, Why::ByHand];
+    const ALL: [Why; 5] = [Why::Hourly, Why::Daily, Why::BeforeMigration, Why::BeforeRestore, Why::ByHand];
 
     fn word(self) -> &'static str {
         match self {
+            Why::Hourly => "hourly",
             Why::Daily => "daily",
             Why::BeforeMigration => "before-migration",
             Why::BeforeRestore => "before-restore",
             Why::ByHand => "by-hand",
         }
     }
+}
+
+/// When the next backup is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    Now(Why),
+    In(Duration),
 }
 
 impl Backups {
@@ -97,6 +111,29 @@ impl Backups {
         let mut backups: Vec<Backup> = files.filter_map(|file| parse(&file.path(), self.kind)).collect();
         backups.sort_by(|a, b| b.at.cmp(&a.at).then_with(|| b.path.cmp(&a.path)));
         backups
+    }
+
+    /// A clock that was set back keeps no backup away for longer than its interval.
+    pub fn due(&self, now: Timestamp) -> Due {
+        let made = self.list();
+        let age = |newest: Option<&Backup>| newest.map_or(Duration::MAX, |backup| since(backup.at, now));
+        let daily = age(made.iter().find(|backup| backup.why == Why::Daily));
+        if daily >= DAY {
+            return Due::Now(Why::Daily);
+        }
+        let newest = made.first();
+        match age(newest) {
+            hourly if hourly < HOUR => Due::In(HOUR - hourly),
+            _ if self.changed_since(newest) => Due::Now(Why::Hourly),
+            _ => Due::In(HOUR.min(DAY - daily)),
+        }
+    }
+
+    fn changed_since(&self, backup: Option<&Backup>) -> bool {
+        let Some(backup) = backup else { return true };
+        let written = [self.database.clone(), check::wal(&self.database)].into_iter();
+        let written = written.filter_map(|path| Timestamp::try_from(fs::metadata(path).ok()?.modified().ok()?).ok());
+        written.max().is_none_or(|at| at > backup.at)
     }
 
     /// Copies the database and drops copies of the same kind that are too many.
@@ -120,6 +157,10 @@ impl Backups {
     pub fn newest_good(&self) -> Option<Backup> {
         self.list().into_iter().find(|backup| examine(&backup.path, self.kind).is_ok())
     }
+}
+
+fn since(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(at)).unwrap_or_default()
 }
 
 /// `studio-20261124T023238.125Z-daily.db`

@@ -21,11 +21,16 @@ const PATIENCE: Duration = Duration::from_millis(150);
 /// closely.
 pub fn verify(database: &Path) -> Result<Option<String>> {
     let damage = damage(database, &Backups::of(database), None)?;
-    if damage.is_some() {
+    if let Some(damage) = &damage {
         let mark = suspicion(database);
-        fs::write(&mark, "").map_err(at(&mark))?;
+        fs::write(&mark, damage).map_err(at(&mark))?;
     }
     Ok(damage)
+}
+
+/// What [`verify`] found, in SQLite's words, until a [`recover`](crate::recover) has looked after it.
+pub fn suspected(database: &Path) -> Option<String> {
+    fs::read_to_string(suspicion(database)).ok()
 }
 
 /// What is wrong with a database before it is opened; nothing if it is too large to be checked in time, unless [`verify`]

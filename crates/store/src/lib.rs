@@ -19,8 +19,8 @@ use std::path::PathBuf;
 
 pub use accounts::{Access, Account, Accounts, By, Opened, Role, SESSION, Token};
 pub use audit::{Audit, AuditFilter, AuditRow, Chain, Entry};
-pub use backup::{Backup, Backups, Kind, Why, copy as back_up, restore};
-pub use check::verify;
+pub use backup::{Backup, Backups, Due, Kind, Why, copy as back_up, restore};
+pub use check::{suspected, verify};
 pub use read::{Filter, ForecastRow, JournalRow, Reader, StoredTask};
 pub use recover::{Recovery, recover, recoveries};
 pub use write::{Change, LiveAttempt, Revision, TaskRecord, Ticket, Transition, Writer};

@@ -8,13 +8,15 @@ use std::{
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::Duration,
 };
 
 use common::{at, content, create, fails, moves};
 use domain::StateKind;
+use jiff::{SignedDuration, Timestamp};
 use store::{
-    Audit, Backups, Chain, Entry, Kind, Reader, Recovery, StoreError, Why, Writer, back_up, recover, recoveries,
-    restore, verify,
+    Audit, Backups, Chain, Due, Entry, Kind, Reader, Recovery, StoreError, Why, Writer, back_up, recover, recoveries,
+    restore, suspected, verify,
 };
 
 /// A home with 200 tasks, a backup of 100 of them, and a database that was closed.
@@ -86,6 +88,18 @@ fn without_a_backup_the_damaged_file_is_kept_and_a_new_database_begun() {
 }
 
 #[test]
+fn what_is_found_while_the_studio_runs_is_told_until_the_next_start_repairs_it() {
+    let (_home, database) = home();
+    assert_eq!((verify(&database).unwrap(), suspected(&database)), (None, None));
+    overwrite(&database, fs::metadata(&database).unwrap().len() / 2 / 4096 * 4096, &[0x5a; 16 << 10]);
+    let found = verify(&database).unwrap();
+    assert!(found.is_some());
+    assert_eq!(suspected(&database), found);
+    assert!(recover(&database, at(3000)).unwrap().is_some());
+    assert_eq!(suspected(&database), None);
+}
+
+#[test]
 fn a_healthy_database_is_left_alone_and_a_new_home_has_none() {
     let (home, database) = home();
     let before = fs::read(&database).unwrap();
@@ -133,6 +147,21 @@ fn three_of_each_kind_are_kept() {
     let kept: Vec<_> = backups.list().into_iter().map(|backup| (backup.why, backup.at)).collect();
     let daily = |day: i64| (Why::Daily, at(1000 + day * 86_400));
     assert_eq!(kept, [daily(5), daily(4), daily(3), (Why::BeforeMigration, at(7))]);
+}
+
+#[test]
+fn a_backup_is_due_every_day_and_every_hour_in_which_something_changed() {
+    let (_home, database) = home();
+    let backups = Backups::of(&database);
+    let (minute, now) = (SignedDuration::from_mins(1), Timestamp::now());
+    assert_eq!(backups.due(now), Due::Now(Why::Daily), "the last is older than a day");
+    backups.make(Why::Daily, now - 61 * minute).unwrap();
+    assert_eq!(backups.due(now), Due::Now(Why::Hourly));
+    backups.make(Why::Hourly, now + minute).unwrap();
+    assert_eq!(backups.due(now + 31 * minute), Due::In(Duration::from_secs(30 * 60)));
+    assert_eq!(backups.due(now + 61 * minute), Due::In(Duration::from_secs(3600)), "nothing was written since");
+    assert_eq!(backups.due(now - 600 * minute), Due::In(Duration::from_secs(3600)), "the clock was set back");
+    assert_eq!(backups.due(now + 24 * 60 * minute), Due::Now(Why::Daily));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use api_types::{ErrorBody, RecoveryView, StudioView};
 use axum::{Json, extract::State};
+use store::Kind;
 
 use crate::{
     app::Shared,
@@ -13,8 +14,13 @@ use crate::{
 ))]
 pub async fn studio(State(app): State<Shared>) -> Result<Json<StudioView>> {
     let settings = app.engine.settings();
-    let database = app.engine.home().database();
-    let recoveries = blocking(move || Ok(store::recoveries(&database))).await?;
+    let home = app.engine.home().clone();
+    let look = move || {
+        let damaged = [home.database(), home.audit()].into_iter().filter(|path| store::suspected(path).is_some());
+        let damaged = damaged.map(|path| Kind::of(&path).as_str().to_owned()).collect();
+        Ok((store::recoveries(&home.database()), damaged))
+    };
+    let (recoveries, damaged) = blocking(look).await?;
     Ok(Json(StudioView {
         version: env!("CARGO_PKG_VERSION").into(),
         home: app.engine.home().root().display().to_string(),
@@ -25,6 +31,7 @@ pub async fn studio(State(app): State<Shared>) -> Result<Json<StudioView>> {
         upload_limit_bytes: app.options.upload_limit,
         authentication: app.options.authentication,
         recoveries: recoveries.iter().map(recovery).collect(),
+        damaged,
     }))
 }
 

@@ -3,8 +3,8 @@
 use std::{path::Path, thread, time::Duration};
 
 use domain::Home;
-use jiff::{SignedDuration, Timestamp};
-use store::{Audit, Backups, Kind, Recovery, StoreError, Why};
+use jiff::Timestamp;
+use store::{Audit, Backups, Due, Kind, Recovery, StoreError};
 
 use crate::{
     error::{CliError, Result},
@@ -13,7 +13,6 @@ use crate::{
 };
 
 const CODE: &str = "database-damaged";
-const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// A backup that could not be made is tried again after this.
 const RETRY: Duration = Duration::from_secs(3600);
 
@@ -90,7 +89,19 @@ pub fn describe(recovery: &Recovery) -> String {
     }
 }
 
-/// Checks each database once and makes a backup of it a day, as long as this process lives.
+/// One sentence for people about a damage that the next start repairs.
+pub fn found(database: &Path, damage: &str) -> String {
+    let name = database.display();
+    text(
+        format!("[{CODE}] {name} 已损坏（{damage}）；重新启动 Studio（sage studio restart）即可从最新的备份继续"),
+        format!(
+            "[{CODE}] {name} is damaged ({damage}); restart the studio (sage studio restart) to go on from the newest backup"
+        ),
+    )
+}
+
+/// Checks each database once and backs it up every day, and every hour in which it has changed, as long as this process
+/// lives.
 pub fn look_after(home: &Home) {
     for database in [home.database(), home.audit()] {
         let work = move || look_after_one(&database);
@@ -104,21 +115,14 @@ fn look_after_one(database: &Path) {
     let name = database.display();
     match store::verify(database) {
         Ok(None) => {}
-        Ok(Some(damage)) => {
-            tracing::error!(
-                "[{CODE}] {name} is damaged ({damage}); restart the studio to go on from the newest backup"
-            );
-        }
+        Ok(Some(damage)) => tracing::error!("{}", found(database, &damage)),
         Err(error) => tracing::warn!("{name} could not be checked: {error}"),
     }
     let backups = Backups::of(database);
     loop {
-        let newest = backups.list().into_iter().find(|backup| backup.why == Why::Daily);
-        let age = newest.map_or(DAY, |backup| Timestamp::now().duration_since(backup.at));
-        let pause = match Duration::try_from(DAY.saturating_sub(age)) {
-            // A clock that was set back must not keep the next backup away for longer than a day.
-            Ok(left) if !left.is_zero() => left.min(DAY.unsigned_abs()),
-            _ => match backups.make(Why::Daily, Timestamp::now()) {
+        let pause = match backups.due(Timestamp::now()) {
+            Due::In(pause) => pause,
+            Due::Now(why) => match backups.make(why, Timestamp::now()) {
                 Ok(backup) => {
                     tracing::info!("backed {name} up: {}", backup.path.display());
                     continue;

@@ -77,6 +77,7 @@ fn list(found: &[store::Backup], as_json: bool) -> Result<()> {
     let mut table = Table::new([text("时间", "WHEN"), text("原因", "WHY"), text("文件", "FILE")]);
     for backup in found {
         let why = match backup.why {
+            Why::Hourly => text("每小时", "hourly"),
             Why::Daily => text("每日", "daily"),
             Why::BeforeMigration => text("升级前", "before an upgrade"),
             Why::BeforeRestore => text("恢复前", "before a restore"),

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     commands::task::status_word,
-    daemon::database::describe,
+    daemon::database::{describe, found},
     error::{NOT_RUNNING, Result},
     output::{self, local_time},
     text::text,
@@ -33,7 +33,7 @@ pub fn run(home: &Home, command: &Status) -> Result<ExitCode> {
                     format!("{root} 上没有运行中的 Studio\n"),
                     format!("no studio is running on {root}\n"),
                 ))?;
-                tell_recoveries(home)?;
+                tell_damages(home)?;
             }
             return Ok(ExitCode::from(NOT_RUNNING));
         }
@@ -70,11 +70,16 @@ pub fn run(home: &Home, command: &Status) -> Result<ExitCode> {
             studio.home
         ),
     ))?;
-    tell_recoveries(home)?;
+    tell_damages(home)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell_recoveries(home: &Home) -> Result<()> {
+fn tell_damages(home: &Home) -> Result<()> {
+    for database in [home.database(), home.audit()] {
+        if let Some(damage) = store::suspected(&database) {
+            output::print(&format!("{}\n", found(&database, &damage)))?;
+        }
+    }
     store::recoveries(&home.database())
         .iter()
         .try_for_each(|recovery| output::print(&format!("{}\n", describe(recovery))))
