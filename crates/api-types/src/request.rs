@@ -153,6 +153,9 @@ pub struct FineTuneRequest {
     pub validation_split: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_every_steps: Option<u64>,
+    /// Newest checkpoints that are kept, 1 to 1,000, the best besides; left out: as the studio has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_checkpoints: Option<u32>,
     /// GPUs that train together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpus: Option<u32>,

@@ -148,6 +148,9 @@ pub struct FineTune {
     pub validation_split: f64,
     /// Optimizer steps between checkpoints; `None`: the trainer's choice.
     pub checkpoint_every_steps: Option<u64>,
+    /// Newest checkpoints that are kept, the best besides; `None`: the trainer's choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_checkpoints: Option<u32>,
     /// GPUs that train together.
     pub gpus: u32,
     pub parallelism: Parallelism,
@@ -193,6 +196,7 @@ impl Default for FineTune {
             seed: 42,
             validation_split: 0.0,
             checkpoint_every_steps: None,
+            keep_checkpoints: None,
             gpus: 1,
             parallelism: Parallelism::Ddp,
         }

@@ -159,6 +159,7 @@ impl Executor {
             log_cap: self.settings.log_cap,
             grace: self.settings.grace,
             time_limit: Some(Duration::from_secs(task.time_left())),
+            limits: self.settings.limits,
         };
         self.launcher.launch(&spec).map_err(|error| {
             watching.abort();

@@ -25,6 +25,10 @@ pub struct Settings {
     pub retry_after: Duration,
     /// Bytes of a task's log kept on disk.
     pub log_cap: u64,
+    /// What each training is kept under, where it has a control group.
+    pub limits: runner::Limits,
+    /// So many checkpoints are kept of a fine-tune that does not say; `None`: the trainer's choice.
+    pub keep_checkpoints: Option<u32>,
     /// Bytes of the disk to be left free: below it nothing new starts, and what runs pauses before the disk is full.
     pub min_free: u64,
     /// Bytes of the machine's memory to be left free: below it nothing new starts, and below a quarter of it the youngest
@@ -47,6 +51,8 @@ impl Default for Settings {
             grace: Duration::from_secs(30),
             retry_after: Duration::from_secs(10),
             log_cap: 256 << 20,
+            limits: runner::Limits::default(),
+            keep_checkpoints: None,
             min_free: 5 << 30,
             min_free_memory: None,
             meminfo: None,

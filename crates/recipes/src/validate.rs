@@ -47,7 +47,7 @@ fn validate_fine_tune(recipe: &FineTune) -> Result<(), InvalidField> {
             "checkpoint_every_steps is 0; use 1 or more, or leave it out".into(),
         ));
     }
-    Ok(())
+    recipe.keep_checkpoints.map_or(Ok(()), |kept| whole("keep_checkpoints", kept, 1, 1000))
 }
 
 /// Fields that do not go together.
@@ -226,6 +226,7 @@ mod tests {
             ("max_grad_norm", &[|r| r.max_grad_norm = -1.0, |r| r.max_grad_norm = f64::NAN]),
             ("validation_split", &[|r| r.validation_split = 0.6]),
             ("checkpoint_every_steps", &[|r| r.checkpoint_every_steps = Some(0)]),
+            ("keep_checkpoints", &[|r| r.keep_checkpoints = Some(0), |r| r.keep_checkpoints = Some(1001)]),
             ("gpus", &[|r| r.gpus = 0, |r| r.gpus = 65]),
             (
                 "trainer",

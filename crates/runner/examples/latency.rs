@@ -68,6 +68,7 @@ async fn measure(rounds: usize) -> Result<(), Box<dyn Error>> {
             log_cap: 64 << 20,
             grace: Duration::from_secs(5),
             time_limit: None,
+            limits: runner::Limits::default(),
         };
         // The pause between two launches, in which the next supervisor warms up.
         tokio::time::sleep(Duration::from_millis(20)).await;

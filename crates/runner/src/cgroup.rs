@@ -7,6 +7,8 @@ use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use crate::Limits;
+
 /// The studio's own group, below the one that was delegated: a group with members cannot pass memory's control on.
 const LEAF: &str = "studio";
 const PREFIX: &str = "attempt-";
@@ -35,6 +37,21 @@ impl Cgroup {
         }
     }
 
+    /// Keeps its members under these limits, as far as the kernel lets it.
+    pub(crate) fn limit(&self, limits: Limits) {
+        let set = |file: &str, value: u64| drop(write_existing(&self.folder.join(file), &value.to_string()));
+        if let Some(bytes) = limits.host_memory {
+            set("memory.max", bytes);
+            // A little before, it is slowed down while the kernel takes back what it can.
+            set("memory.high", bytes - bytes / 20);
+            // Else it would go on in the swap, at a hundredth of the speed.
+            set("memory.swap.max", 0);
+        }
+        if let Some(processes) = limits.processes {
+            set("pids.max", processes);
+        }
+    }
+
     /// Sends SIGKILL to all members at once, also while they fork. Nothing happens before Linux 5.14.
     pub(crate) fn kill(&self) {
         let _ = write_existing(&self.folder.join("cgroup.kill"), "1");
@@ -59,11 +76,14 @@ impl Drop for Cgroup {
     }
 }
 
-/// Lets groups account for memory, and removes those that killed supervisors have left; done once by what makes
+/// Lets groups account for memory and processes, and removes those that killed supervisors have left; done once by what makes
 /// supervisors.
 pub(crate) fn set_up() {
     let Some(unit) = delegated() else { return };
-    let _ = write_existing(&unit.join("cgroup.subtree_control"), "+memory");
+    // One by one: what was not delegated must not keep the other away.
+    for controller in ["+memory", "+pids"] {
+        let _ = write_existing(&unit.join("cgroup.subtree_control"), controller);
+    }
     for entry in fs::read_dir(&unit).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(PREFIX) {
             // Those with members stay.
@@ -95,6 +115,26 @@ fn write_existing(path: &Path, text: &str) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_set_and_the_rest_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ["memory.max", "memory.high", "memory.swap.max", "pids.max"];
+        for file in files {
+            fs::write(folder.path().join(file), "").unwrap();
+        }
+        let group = Cgroup { folder: folder.path().to_owned(), file: File::open(folder.path()).unwrap() };
+        let read = || files.map(|file| fs::read_to_string(folder.path().join(file)).unwrap());
+        group.limit(Limits::default());
+        assert_eq!(read(), ["", "", "", ""]);
+        group.limit(Limits { host_memory: Some(2000), processes: None });
+        assert_eq!(read(), ["2000", "1900", "0", ""]);
+        group.limit(Limits { host_memory: None, processes: Some(64) });
+        assert_eq!(read(), ["2000", "1900", "0", "64"]);
+        fs::remove_file(folder.path().join("pids.max")).unwrap();
+        group.limit(Limits { host_memory: None, processes: Some(64) });
+        assert!(!folder.path().join("pids.max").exists(), "a kernel without it gets no file");
+    }
 
     #[test]
     fn only_what_was_delegated_is_used() {

@@ -28,7 +28,7 @@ pub use launcher::{LaunchError, Launcher};
 pub use observe::{Observed, living, observe};
 pub use process::ProcessIdentity;
 pub use record::{CappedLog, End, Exit, ExitRecord, RunningRecord};
-pub use spec::LaunchSpec;
+pub use spec::{LaunchSpec, Limits};
 pub use stop::{kill_now, stop};
 pub use supervisor::supervise;
 pub use sys::keep_heap_small;

@@ -24,4 +24,16 @@ pub struct LaunchSpec {
     pub grace: Duration,
     /// How long the task may run, by the monotonic clock.
     pub time_limit: Option<Duration>,
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// What the kernel keeps a task under, where it has a control group; elsewhere nothing does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Bytes of the machine's memory; all of the task ends when it needs more.
+    pub host_memory: Option<u64>,
+    /// Processes and threads at once.
+    pub processes: Option<u64>,
 }

@@ -73,6 +73,9 @@ fn run(oom_score: Option<&str>) -> io::Result<()> {
         return Ok(());
     }
     let spec: LaunchSpec = serde_json::from_slice(&spec)?;
+    if let Some(cgroup) = &cgroup {
+        cgroup.limit(spec.limits);
+    }
     // From here on a stop is kept until the task runs.
     let signals = sys::signals_as_file()?;
     let log = open_log(&spec)?;

@@ -145,6 +145,13 @@ pub struct Tasks {
     pub retry_after: Duration,
     /// Of a task's log on disk.
     pub log_cap_mb: u64,
+    /// Of the machine's memory, for each task, where it has a control group; not given: no limit.
+    #[serde(deserialize_with = "some_bytes")]
+    pub host_memory: Option<u64>,
+    /// Processes and threads of each task, where it has a control group; not given: no limit.
+    pub processes: Option<u64>,
+    /// So many of a training's checkpoints are kept, the best besides; not given: the trainer's choice.
+    pub keep_checkpoints: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -219,7 +226,14 @@ impl Default for Disk {
 
 impl Default for Tasks {
     fn default() -> Tasks {
-        Tasks { grace: Duration::from_secs(30), retry_after: Duration::from_secs(10), log_cap_mb: 256 }
+        Tasks {
+            grace: Duration::from_secs(30),
+            retry_after: Duration::from_secs(10),
+            log_cap_mb: 256,
+            host_memory: None,
+            processes: None,
+            keep_checkpoints: None,
+        }
     }
 }
 
@@ -234,6 +248,10 @@ impl Default for Gpus {
         }
     }
 }
+
+/// With less no program starts at all.
+const LEAST_HOST_MEMORY: u64 = 64 << 20;
+const LEAST_PROCESSES: u64 = 16;
 
 impl Config {
     /// The defaults where there is no file.
@@ -264,6 +282,15 @@ impl Config {
         }
         if config.queue.time_limit.is_zero() {
             return Err("queue.time_limit = 0: expected a duration above 0, such as \"6h\"".into());
+        }
+        if config.tasks.host_memory.is_some_and(|bytes| bytes < LEAST_HOST_MEMORY) {
+            return Err("tasks.host_memory: expected 64MiB or more".into());
+        }
+        if config.tasks.processes.is_some_and(|processes| processes < LEAST_PROCESSES) {
+            return Err(format!("tasks.processes: expected {LEAST_PROCESSES} or more"));
+        }
+        if config.tasks.keep_checkpoints.is_some_and(|kept| !(1..=1000).contains(&kept)) {
+            return Err("tasks.keep_checkpoints: expected 1 to 1000".into());
         }
         if config.gpus.tasks_per_gpu == 0 {
             return Err("gpus.tasks_per_gpu = 0: expected 1 or more".into());
@@ -373,7 +400,7 @@ mod tests {
         let config = Config::parse(
             "[server]\nport = 1\nsecond_port = 0\nlisten = \"0.0.0.0\"\nauthentication = true\ntrust_members = true\nhsts = false\ntls_cert = \"c.pem\"\ntls_key = \"k.pem\"\n\
              allowed_origins = [\"http://a\"]\nhosts = [\"box:1\"]\nupload_limit_gb = 0.5\n\
-             [queue]\ntime_limit = \"1h30m\"\nwarn_above = 9\npolicy = \"easy\"\npreempt_after = \"1m\"\nstart_hours = [\"sat-sun\"]\n[tasks]\ngrace = \"5s\"\nretry_after = \"3s\"\nlog_cap_mb = 1\n\
+             [queue]\ntime_limit = \"1h30m\"\nwarn_above = 9\npolicy = \"easy\"\npreempt_after = \"1m\"\nstart_hours = [\"sat-sun\"]\n[tasks]\ngrace = \"5s\"\nretry_after = \"3s\"\nlog_cap_mb = 1\nhost_memory = \"32GiB\"\nprocesses = 4096\nkeep_checkpoints = 4\n\
              [gpus]\ntasks_per_gpu = 1\nforeign_use = \"exclusive\"\npacking_trial = \"9s\"\nsweep_deadline = \"4s\"\n\
              [disk]\nmin_free = \"2GiB\"\n[memory]\nmin_free = \"512MiB\"\n\
              [[gpus.services]]\nname = \"chat\"\ncommand_contains = \"serve.py\"\n",
@@ -392,7 +419,15 @@ mod tests {
             }
         );
         let retry_after = Duration::from_secs(3);
-        assert_eq!(config.tasks, Tasks { grace: Duration::from_secs(5), retry_after, log_cap_mb: 1 });
+        let tasks = Tasks {
+            grace: Duration::from_secs(5),
+            retry_after,
+            log_cap_mb: 1,
+            host_memory: Some(32 << 30),
+            processes: Some(4096),
+            keep_checkpoints: Some(4),
+        };
+        assert_eq!(config.tasks, tasks);
         let services = vec![Service { name: "chat".into(), command_contains: "serve.py".into() }];
         let gpus = Gpus {
             tasks_per_gpu: 1,

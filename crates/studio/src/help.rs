@@ -299,6 +299,7 @@ const CHINESE: &[(&str, &str)] = &[
     ("Decides order, initialisation and split", "决定顺序、初始化和划分的随机种子"),
     ("Share of the examples kept for validation, 0 to 0.5", "留作验证的样本比例，0 到 0.5"),
     ("Optimizer steps between checkpoints", "两个检查点之间的优化步数"),
+    ("Newest checkpoints to keep, the best besides", "保留的最新检查点数，最好的另外保留"),
     ("A name to know it by", "便于识别的名称"),
     ("Ends the task after this long, such as 90m or 2h", "超过此时长即结束任务，例如 90m 或 2h"),
     ("Keep it out of the queue until `sage task release`", "暂不排队，直到 `sage task release`"),

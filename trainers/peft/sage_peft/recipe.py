@@ -31,6 +31,7 @@ class Recipe:
     seed: int = 42
     validation_split: float = 0.0
     checkpoint_every_steps: int | None = None
+    keep_checkpoints: int | None = None
     parallelism: str = "ddp"
 
     @classmethod

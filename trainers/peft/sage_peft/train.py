@@ -306,7 +306,7 @@ class Run:
         if self.scaler.is_enabled():
             self.state.loss_scale = self.scaler.state_dict()
         # A whole model's takes much room: the newest will do, besides the best.
-        keep = 1 if self.recipe.method == "full" else 2
+        keep = self.recipe.keep_checkpoints or (1 if self.recipe.method == "full" else 2)
         path = checkpoint.write(self.output, self.losses.model, self.optimizer, self.state, self.group, keep)
         self.events.report("checkpoint", step=self.state.step, path=path)
         self.events.say(f"已保存检查点 {path}", f"saved checkpoint {path}")

@@ -1,6 +1,6 @@
 //! What people ask for.
 
-use domain::{Group, Priority, Progress, StateKind, Task, TaskId, TaskState, Terms, WaitReason};
+use domain::{Group, Priority, Progress, Recipe, StateKind, Task, TaskId, TaskState, Terms, WaitReason};
 use jiff::Timestamp;
 use store::{Change, Revision, TaskRecord, Ticket, Transition};
 
@@ -80,13 +80,17 @@ impl Machine {
         let id = TaskId::new(now.as_second(), self.next_number);
         self.next_number += 1;
         let group = group.map(|(first, index, size, label)| Group { first: first.unwrap_or(id), index, size, label });
+        let mut recipe = submission.recipe;
+        if let Recipe::FineTune(fine_tune) = &mut recipe {
+            fine_tune.keep_checkpoints = fine_tune.keep_checkpoints.or(self.settings.keep_checkpoints);
+        }
         let task = Task {
             id,
             name: submission.name,
             owner: who.clone(),
             created_at: now,
             time_limit: submission.time_limit.unwrap_or(self.settings.default_time_limit),
-            recipe: submission.recipe,
+            recipe,
             priority: submission.priority,
             after: submission.after,
             terms: Terms { group, ..submission.terms },

@@ -60,6 +60,7 @@ impl Fixture {
             log_cap: 64 << 20,
             grace: Duration::from_secs(3600),
             time_limit: None,
+            limits: runner::Limits::default(),
         }
     }
 

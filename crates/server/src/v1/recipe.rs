@@ -49,6 +49,7 @@ pub fn fine_tune(request: FineTuneRequest) -> Result<FineTune> {
     set(&mut recipe.gradient_checkpointing, request.gradient_checkpointing);
     recipe.seed = request.seed.unwrap_or(recipe.seed);
     recipe.checkpoint_every_steps = request.checkpoint_every_steps.or(recipe.checkpoint_every_steps);
+    recipe.keep_checkpoints = request.keep_checkpoints.or(recipe.keep_checkpoints);
     recipe.trainer = word::<Trainer>("trainer", request.trainer)?.map(TrainerKind::from);
     recipe.method = word("method", request.method)?.unwrap_or(recipe.method);
     recipe.objective = word("objective", request.objective)?.unwrap_or(recipe.objective);
@@ -129,6 +130,7 @@ pub fn request(recipe: &FineTune) -> FineTuneRequest {
         seed: Some(recipe.seed),
         validation_split: Some(recipe.validation_split),
         checkpoint_every_steps: recipe.checkpoint_every_steps,
+        keep_checkpoints: recipe.keep_checkpoints,
         gpus: Some(recipe.gpus),
         parallelism: Some(said(recipe.parallelism)),
     }
@@ -251,6 +253,7 @@ mod tests {
             seed: 6,
             validation_split: 0.375,
             checkpoint_every_steps: Some(5),
+            keep_checkpoints: Some(7),
             gpus: 2,
             parallelism: Parallelism::Fsdp,
         }

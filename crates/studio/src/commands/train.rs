@@ -191,6 +191,7 @@ fn role(role: dataset::Role) -> trainer::Role {
 }
 
 fn config(recipe: &FineTune, model_dir: PathBuf, output_dir: PathBuf) -> TrainConfig {
+    let defaults = TrainConfig::default();
     TrainConfig {
         model_dir,
         output_dir,
@@ -218,10 +219,11 @@ fn config(recipe: &FineTune, model_dir: PathBuf, output_dir: PathBuf) -> TrainCo
         seed: recipe.seed,
         validation_split: recipe.validation_split,
         checkpoint_every_steps: recipe.checkpoint_every_steps,
+        keep_checkpoints: recipe.keep_checkpoints.map_or(defaults.keep_checkpoints, |kept| kept as usize),
         // An attempt that was broken off is gone on from.
         resume: true,
         device: Backend::Cpu,
-        ..TrainConfig::default()
+        ..defaults
     }
 }
 

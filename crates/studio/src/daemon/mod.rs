@@ -163,6 +163,8 @@ fn settings(config: &Config) -> engine::Settings {
         min_free_memory: config.memory.min_free,
         meminfo: std::env::var_os("SAGE_MEMINFO").map(Into::into),
         log_cap: config.tasks.log_cap_mb << 20,
+        limits: engine::Limits { host_memory: config.tasks.host_memory, processes: config.tasks.processes },
+        keep_checkpoints: config.tasks.keep_checkpoints,
         policy: engine::Policy {
             tasks_per_gpu: config.gpus.tasks_per_gpu,
             exclusive: config.gpus.foreign_use == ForeignUse::Exclusive,

@@ -39,6 +39,7 @@ const FIELDS: NumberField[] = [
   { key: 'validation_split', text: 'field.validation_split', min: 0, max: 0.5, step: 0.05, fallback: 0 },
   { key: 'seed', text: 'field.seed', min: 0, step: 1, fallback: 42 },
   { key: 'checkpoint_every_steps', text: 'field.checkpoint_every_steps', min: 1, step: 10 },
+  { key: 'keep_checkpoints', text: 'field.keep_checkpoints', min: 1, step: 1 },
 ];
 
 /** Every hyper-parameter; an empty field follows the preset, whose value it shows. */

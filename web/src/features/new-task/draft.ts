@@ -197,6 +197,7 @@ const OVERRIDES: Record<keyof Overrides, (value: unknown) => boolean> = {
   seed: NUMBER,
   validation_split: NUMBER,
   checkpoint_every_steps: NUMBER,
+  keep_checkpoints: NUMBER,
   gpus: NUMBER,
   parallelism: STRING,
 };

@@ -92,6 +92,9 @@ pub struct FineTune {
     /// Optimizer steps between checkpoints
     #[arg(long, value_name = "N")]
     checkpoint_every_steps: Option<u64>,
+    /// Newest checkpoints to keep, the best besides
+    #[arg(long, value_name = "N")]
+    keep_checkpoints: Option<u32>,
     /// How several GPUs share the work: ddp (each holds the model) or fsdp (each holds a part)
     #[arg(long, value_name = "WORD")]
     parallelism: Option<String>,
@@ -145,6 +148,7 @@ impl FineTune {
             seed: self.seed,
             validation_split: self.validation_split,
             checkpoint_every_steps: self.checkpoint_every_steps,
+            keep_checkpoints: self.keep_checkpoints,
             gpus,
             parallelism: self.parallelism,
         })
@@ -180,6 +184,7 @@ impl FineTune {
             ("--seed", self.seed.is_some()),
             ("--validation-split", self.validation_split.is_some()),
             ("--checkpoint-every-steps", self.checkpoint_every_steps.is_some()),
+            ("--keep-checkpoints", self.keep_checkpoints.is_some()),
             ("--parallelism", self.parallelism.is_some()),
         ];
         given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
