@@ -163,7 +163,7 @@ pub struct FetchView {
 pub struct WaitView {
     /// `devices_busy`, `no_usable_device`, `detecting`, `planning`, `device_memory`, `whole_device`, `foreign_use`, `too_large`,
     /// `too_many_devices`, `trial_failed`, `behind`, `reserved`, `dependency`, `preempted`, `moving`, `queue_paused`,
-    /// `quiet_hours`, `not_before`, `retry`, `quota`, `not_paying`, `reclaimed`, `disk_full` or
+    /// `quiet_hours`, `not_before`, `retry`, `quota`, `measuring`, `not_paying`, `reclaimed`, `disk_full` or
     /// `host_memory`.
     pub code: String,
     /// 1 for the task that starts next.
@@ -343,6 +343,9 @@ pub struct StudioView {
     pub authentication: bool,
     /// Databases that were found damaged and replaced, the newest first, until somebody deletes the damaged file.
     pub recoveries: Vec<RecoveryView>,
+    /// Databases that were found damaged while the studio runs: `studio` or `audit`. The next start repairs them.
+    #[serde(default)]
+    pub damaged: Vec<String>,
 }
 
 /// A damaged database that was replaced.

@@ -26,6 +26,6 @@ pub use reason::{Failure, MemoryHolder, QuotaKind, WaitCause, WaitReason};
 pub use recipe::{Command, FineTune, Loss, Method, Objective, Parallelism, Recipe, Schedule, TrainerKind};
 pub use sentence::{Language, duration, gib};
 pub use task::{
-    Attempt, Condition, Demand, Dependency, DeviceGrant, Grant, Group, Priority, Progress, StateKind, Task, TaskState,
-    Terms, Warning,
+    AlonePace, Attempt, Condition, Demand, Dependency, DeviceGrant, Grant, Group, Priority, Progress, StateKind, Task,
+    TaskState, Terms, Warning,
 };

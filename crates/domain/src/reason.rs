@@ -70,6 +70,8 @@ pub enum WaitCause {
     Retry { failure: String, retry: u32, at: Timestamp },
     /// Its owner has as much as one may have.
     Quota { kind: QuotaKind, used: u64, limit: u64 },
+    /// A training is measured alone before another joins it, so that it can be judged whether sharing pays.
+    Measuring { task: TaskId },
     /// Sharing a GPU with `with` brought too little: the two together ran at this percentage of one alone.
     NotPaying { with: TaskId, gain_percent: u32 },
     /// It was stopped at a checkpoint because this service took back the memory that it had left free.
@@ -136,6 +138,7 @@ impl WaitReason {
             WaitCause::NotBefore { .. } => "not_before",
             WaitCause::Retry { .. } => "retry",
             WaitCause::Quota { .. } => "quota",
+            WaitCause::Measuring { .. } => "measuring",
             WaitCause::NotPaying { .. } => "not_paying",
             WaitCause::Reclaimed { .. } => "reclaimed",
             WaitCause::DiskFull { .. } => "disk_full",

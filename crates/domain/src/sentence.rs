@@ -161,6 +161,12 @@ impl WaitReason {
                 format!("an attempt ended with {failure}; retry {retry} at {}", clock(at))
             }
             (WaitCause::Quota { kind, used, limit }, _) => quota(position, *kind, *used, *limit, language),
+            (WaitCause::Measuring { task }, Language::Zh) => {
+                format!("排在第 {position} 位，{task} 正在其 GPU 上单独测速（最初几步），之后即可共用")
+            }
+            (WaitCause::Measuring { task }, Language::En) => format!(
+                "position {position}; {task} is measured alone on its GPU for its first steps, then another may join it"
+            ),
             (cause @ WaitCause::NotPaying { .. }, Language::Zh) => {
                 format!("排在第 {position} 位，已在检查点暂停：{}", cause.of_pause(language))
             }

@@ -224,6 +224,8 @@ pub struct Terms {
     pub broken: Option<Failure>,
     /// Sharing a GPU slowed it down too much: from now on it gets devices to itself.
     pub alone: bool,
+    /// How fast it trained alone, as far as it was measured.
+    pub pace: Option<AlonePace>,
     /// Set if it was submitted with others as one.
     pub group: Option<Group>,
 }
@@ -240,6 +242,14 @@ impl Terms {
         self.retried = self.retried_in_a_row(began_step) + 1;
         self.retried_from = began_step;
     }
+}
+
+/// How long a step takes of a training that has its devices to itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlonePace {
+    /// Name of the device's model.
+    pub device: String,
+    pub seconds_per_step: f64,
 }
 
 /// Tasks that were submitted as one: a sweep over parameters, or an array of commands.

@@ -21,6 +21,7 @@ mod message;
 mod needs;
 mod options;
 mod pace;
+mod packing;
 mod refusals;
 mod strays;
 mod tail;
@@ -38,6 +39,7 @@ pub use handle::{Handle, Submission, Submitted};
 pub use hours::StartHours;
 pub use message::Switch;
 pub use options::{Options, Settings};
+pub use runner::Limits;
 pub use scheduler::{Forecast, Policy, Refusal, Verdict, label};
 pub use view::{DeviceStatus, TaskSnapshot, View, Waits};
 

@@ -65,6 +65,8 @@ pub struct Machine {
     dependencies: BTreeMap<TaskId, Vec<Dependency>>,
     /// Tasks in the queue that must not start before a time, and how that reads.
     later: BTreeMap<TaskId, (Timestamp, WaitCause)>,
+    /// Tasks in the queue whose steps will be counted.
+    with_pace: BTreeSet<TaskId>,
     /// Why tasks in the queue were stopped at a checkpoint.
     paused: BTreeMap<TaskId, Arc<WaitCause>>,
     /// Tasks in the queue that must not start whatever is free.
@@ -166,6 +168,7 @@ impl Machine {
             queue: Vec::new(),
             dependencies: BTreeMap::new(),
             later: BTreeMap::new(),
+            with_pace: BTreeSet::new(),
             paused: BTreeMap::new(),
             blocked: BTreeSet::new(),
             refusals: Refusals::default(),
@@ -197,7 +200,7 @@ impl Machine {
         for (owner, attempt, ended_at) in machine.store.ended_attempts(since)? {
             machine.usage.add(&owner, &attempt, ended_at);
         }
-        strays::stop(&options.home, &machine.running);
+        machine.next_number = machine.next_number.max(strays::stop(&options.home, &machine.running) + 1);
         for running in machine.running.values() {
             machine.executor.adopt(running);
         }
@@ -208,10 +211,11 @@ impl Machine {
     fn reload(&mut self) -> Result<(), EngineError> {
         let (last, control) = (self.store.last_number()?, self.store.control()?);
         let (queued, live) = (self.store.queued()?, self.store.live_attempts()?);
-        self.next_number = last + 1;
+        self.next_number = self.next_number.max(last + 1);
         self.queue.clear();
         self.dependencies.clear();
         self.later.clear();
+        self.with_pace.clear();
         self.paused.clear();
         self.blocked.clear();
         self.unforeseen.clear();
@@ -230,7 +234,8 @@ impl Machine {
             }
             let since = before.get(&task.id).filter(|known| known.attempt.number == live.attempt.number);
             let since = since.and_then(|known| known.since);
-            let running = RunningTask { since, ..RunningTask::new(task, live.attempt, live.removed) };
+            let pace = self.remembered(&task, &live.attempt.grant);
+            let running = RunningTask { since, pace, ..RunningTask::new(task, live.attempt, live.removed) };
             self.running.insert(running.task.id, running);
         }
         self.unread = false;
@@ -325,7 +330,7 @@ impl Machine {
 
     /// Puts the task where its age says; its position, from 1.
     fn join_queue(&mut self, ticket: Ticket) -> u32 {
-        let Ticket { task, owner, created_at, priority, after, terms, demand, expected_seconds } = ticket;
+        let Ticket { task, owner, created_at, priority, after, terms, demand, expected_seconds, has_pace } = ticket;
         let index = self.position(task).unwrap_or_else(|index| index);
         let waiting = Waiting {
             task,
@@ -345,6 +350,9 @@ impl Machine {
         if let Some(later) = planning::not_yet(&terms) {
             self.later.insert(task, later);
         }
+        if has_pace {
+            self.with_pace.insert(task);
+        }
         if let Some(paused) = terms.paused {
             self.paused.insert(task, paused.into());
         }
@@ -356,6 +364,7 @@ impl Machine {
     fn leave_queue(&mut self, id: TaskId) {
         self.dependencies.remove(&id);
         self.later.remove(&id);
+        self.with_pace.remove(&id);
         self.paused.remove(&id);
         self.blocked.remove(&id);
         self.unforeseen.remove(&id);

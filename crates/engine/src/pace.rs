@@ -23,6 +23,16 @@ pub struct PaceMeter {
 }
 
 impl PaceMeter {
+    /// Of a training that was measured before, in seconds per step.
+    pub fn knowing(alone: Option<f64>) -> PaceMeter {
+        PaceMeter { alone, ..PaceMeter::default() }
+    }
+
+    /// Seconds per step with its devices to itself.
+    pub fn alone(&self) -> Option<f64> {
+        self.alone
+    }
+
     /// Takes a look at how far it has come, in steps, and beside whom.
     pub fn look(&mut self, now: Instant, step: u64, neighbours: BTreeSet<TaskId>) {
         if self.neighbours != neighbours || self.since.is_some_and(|(_, first)| step < first) {

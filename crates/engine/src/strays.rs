@@ -6,8 +6,10 @@ use domain::{Home, TaskId};
 
 use crate::machine::RunningTask;
 
-/// Stops them at a checkpoint, so that their devices are free for what the database knows. Their files stay.
-pub fn stop(home: &Home, running: &BTreeMap<TaskId, RunningTask>) {
+/// Stops them at a checkpoint, so that their devices are free for what the database knows. Their files stay. Their highest
+/// number, which is not to be used again: 0 if there are none.
+pub fn stop(home: &Home, running: &BTreeMap<TaskId, RunningTask>) -> u64 {
+    let mut highest = 0;
     let living = runner::living(&home.tasks()).unwrap_or_else(|error| {
         tracing::warn!("it cannot be seen what runs: {error}");
         Vec::new()
@@ -17,6 +19,7 @@ pub fn stop(home: &Home, running: &BTreeMap<TaskId, RunningTask>) {
         if running.get(&task).is_some_and(|running| running.attempt.number == number) {
             continue;
         }
+        highest = highest.max(task.number);
         tracing::warn!(
             "{task}: attempt {number} runs and the database knows nothing of it, as after a restore; it is stopped, and its \
              files stay in {}",
@@ -26,6 +29,7 @@ pub fn stop(home: &Home, running: &BTreeMap<TaskId, RunningTask>) {
             tracing::warn!("{task} cannot be stopped: {error}");
         }
     }
+    highest
 }
 
 /// Whose folder it is: `<task>/attempts/<number>`.

@@ -210,6 +210,7 @@ pub fn wait(reason: &WaitReason, forecast: Option<&Forecast>) -> WaitView {
         | WaitCause::Behind { task }
         | WaitCause::Dependency { task }
         | WaitCause::Preempted { by: task }
+        | WaitCause::Measuring { task }
         | WaitCause::NotPaying { with: task, .. } => WaitView { running: Some(task.to_string()), ..view },
         WaitCause::DeviceMemory { needed, device, free, holders: who } => WaitView {
             device: Some(device.clone()),

@@ -4,8 +4,8 @@ use std::{
 };
 
 use domain::{
-    Adjustment, Attempt, Control, Demand, Dependency, Estimate, Measurement, Priority, Progress, StateKind, Task,
-    TaskId, TaskState, Terms, Warning,
+    Adjustment, Attempt, Control, Demand, Dependency, Estimate, Measurement, Priority, Progress, Recipe, StateKind,
+    Task, TaskId, TaskState, Terms, Warning,
 };
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, TransactionBehavior, params};
@@ -91,6 +91,8 @@ pub struct Ticket {
     pub demand: Demand,
     /// Of what is left of the training; `None`: unknown.
     pub expected_seconds: Option<f64>,
+    /// A fine-tune, whose steps are counted.
+    pub has_pace: bool,
 }
 
 impl Ticket {
@@ -106,6 +108,7 @@ impl Ticket {
             terms: task.terms.clone(),
             demand: Demand::of(task),
             expected_seconds: whole.map(|seconds| rest(seconds, progress)),
+            has_pace: matches!(task.recipe, Recipe::FineTune(_)),
         }
     }
 }
@@ -214,7 +217,7 @@ impl Writer {
     pub fn queued(&self) -> Result<Vec<Ticket>> {
         let mut statement = self.connection.prepare(
             "SELECT number, unix_seconds, needed_devices, needed_bytes, shares, owner, created_at, priority, after,
-                    expected_seconds, terms, progress
+                    expected_seconds, terms, progress, substr(recipe, 10, 9) = 'fine_tune'
              FROM task WHERE kind = 'queued' AND removed_at IS NULL ORDER BY number",
         )?;
         let mut found = statement.query([])?;
@@ -239,6 +242,7 @@ impl Writer {
                 priority: rows::from_json("a task's priority", text(7)?)?,
                 after: rows::from_json("a task's dependencies", text(8)?)?,
                 expected_seconds,
+                has_pace: row.get(12)?,
                 terms: rows::from_json("a task's terms", text(10)?)?,
             });
         }

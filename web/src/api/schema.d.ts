@@ -726,7 +726,7 @@ export interface paths {
         put?: never;
         /**
          * Let the queue run empty
-         * @description No new tasks are accepted until it is resumed; those that were run to their end.
+         * @description No new tasks are accepted until it is resumed; those that were run to their end, once no pause keeps them from it.
          */
         post: operations["drain_queue"];
         delete?: never;
@@ -1620,6 +1620,11 @@ export interface components {
             gradient_accumulation_steps?: number | null;
             /** @description Recompute activations instead of keeping them. */
             gradient_checkpointing?: boolean | null;
+            /**
+             * Format: int32
+             * @description Newest checkpoints that are kept, 1 to 1,000, the best besides; left out: as the studio has it.
+             */
+            keep_checkpoints?: number | null;
             /** Format: double */
             learning_rate?: number | null;
             /** @description Goes before `load_in_8bit`. */
@@ -2160,6 +2165,8 @@ export interface components {
         StudioView: {
             /** @description Whether `/api` asks for a sign-in. */
             authentication: boolean;
+            /** @description Databases that were found damaged while the studio runs: `studio` or `audit`. The next start repairs them. */
+            damaged?: string[];
             /** Format: int64 */
             default_time_limit_seconds: number;
             home: string;
@@ -2393,7 +2400,7 @@ export interface components {
             /**
              * @description `devices_busy`, `no_usable_device`, `detecting`, `planning`, `device_memory`, `whole_device`, `foreign_use`, `too_large`,
              *     `too_many_devices`, `trial_failed`, `behind`, `reserved`, `dependency`, `preempted`, `moving`, `queue_paused`,
-             *     `quiet_hours`, `not_before`, `retry`, `quota`, `not_paying`, `reclaimed`, `disk_full` or
+             *     `quiet_hours`, `not_before`, `retry`, `quota`, `measuring`, `not_paying`, `reclaimed`, `disk_full` or
              *     `host_memory`.
              */
             code: string;
@@ -2418,6 +2425,7 @@ export interface components {
              * @description On each GPU.
              */
             needed_bytes?: number | null;
+            paused?: components["schemas"]["Message"] | null;
             /**
              * Format: int32
              * @description 1 for the task that starts next.
@@ -4469,7 +4477,13 @@ export interface operations {
         parameters: {
             query?: never;
             header?: never;
-            path?: never;
+            path: {
+                /**
+                 * @description `stopped`: until the studio starts again, which then finds its queue as it was. `cancelled`: the same, and nothing
+                 *     that waits is started meanwhile. A resume ends it, too.
+                 */
+                until: ("stopped" | "cancelled") | null;
+            };
             cookie?: never;
         };
         requestBody?: never;
@@ -4483,6 +4497,14 @@ export interface operations {
                 };
             };
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

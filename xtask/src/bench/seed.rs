@@ -112,5 +112,5 @@ fn fine_tune() -> FineTune {
 }
 
 fn waiting() -> WaitReason {
-    WaitReason { position: 1, cause: WaitCause::Detecting.into() }
+    WaitReason::new(1, WaitCause::Detecting)
 }

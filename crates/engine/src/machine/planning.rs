@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{Attempt, Grant, Progress, QuotaKind, StateKind, TaskId, TaskState, Terms, WaitCause, WaitReason};
+use domain::{
+    Attempt, DeviceId, Grant, Progress, QuotaKind, Recipe, StateKind, Task, TaskId, TaskState, Terms, WaitCause,
+    WaitReason,
+};
 use jiff::{SignedDuration, Timestamp, Unit};
 use scheduler::Verdict;
 use store::{Change, Revision, Transition};
@@ -15,12 +18,16 @@ use crate::{
     clock::stamped,
     devices,
     machine::{LONGEST_PAUSE, Machine, PLANNING_SHARE, RunningTask, reports::LONGEST_RETRY},
+    pace::PaceMeter,
+    packing,
     turn::{Created, Effect, Turn},
     view::{Live, Waits},
 };
 
 /// For so many tasks it is worked out when they will start.
 const FORECAST_TASKS: usize = 200;
+/// While somebody waits for a training to be measured, its steps are looked at so often.
+const PACE_EVERY: SignedDuration = SignedDuration::from_secs(1);
 /// GPU time passes by itself: so often a user at the limit is looked at again.
 const QUOTA_EVERY: SignedDuration = SignedDuration::from_secs(30);
 
@@ -47,6 +54,8 @@ impl Machine {
         let (policy, inventory) = (&self.settings.policy, self.inventory.as_deref());
         let queue = self.queue_of(&held, &usage, closed.as_ref());
         let mut plan = scheduler::plan(policy, inventory, queue, now);
+        let held_up = policy.preemption.is_some()
+            && packing::hold_up(&mut plan, self.being_measured(now), |task| self.with_pace.contains(&task));
         for (task, reason) in plan.waits.iter_mut().take_while(|_| !self.paused.is_empty()) {
             reason.paused = self.paused.get(task).cloned();
         }
@@ -57,6 +66,9 @@ impl Machine {
             }
             _ => Vec::new(),
         };
+        if held_up {
+            self.wake(now + PACE_EVERY, now);
+        }
         self.plan_again_at = began + (began.elapsed() * PLANNING_SHARE).min(LONGEST_PAUSE);
 
         for preempt in &plan.preempts {
@@ -197,6 +209,28 @@ impl Machine {
         }
     }
 
+    /// Trainings that others may join and that were not measured alone yet, by their devices.
+    fn being_measured(&self, now: Timestamp) -> BTreeMap<DeviceId, TaskId> {
+        let unmeasured = self.running.iter().filter(|(_, running)| {
+            let counts = matches!(running.task.recipe, Recipe::FineTune(_)) && !running.task.state.kind().is_final();
+            counts && running.pace.alone().is_none() && Duration::from_secs(running.ran(now)) < packing::LONGEST
+        });
+        let devices = |running: &RunningTask| running.attempt.grant.devices.clone();
+        unmeasured.flat_map(|(task, running)| devices(running).into_iter().map(|at| (at.device, *task))).collect()
+    }
+
+    /// What earlier attempts have taught about its pace on such a device.
+    pub fn remembered(&self, task: &Task, grant: &Grant) -> PaceMeter {
+        let device = self.model(grant);
+        let known = task.terms.pace.as_ref().filter(|pace| device.as_ref() == Some(&pace.device));
+        PaceMeter::knowing(known.map(|pace| pace.seconds_per_step))
+    }
+
+    /// What the first granted device is called.
+    pub fn model(&self, grant: &Grant) -> Option<String> {
+        Some(self.inventory.as_ref()?.get(&grant.devices.first()?.device)?.device.name.clone())
+    }
+
     /// What was foretold when a task joined the queue is kept, to be compared with what comes of it.
     fn remember_forecast(&mut self, waits: &Waits, now: Timestamp, turn: &mut Turn) {
         let unforeseen = std::mem::take(&mut self.unforeseen);
@@ -252,7 +286,8 @@ impl Machine {
         self.outbox.view.set_live(id, Live { notes, progress, ..Live::default() });
         turn.changes.push(Change::BeginAttempt { task: id, attempt: attempt.clone() });
         turn.effects.push(Effect::Launch(id));
-        let running = RunningTask { since: Some(Instant::now()), ..RunningTask::new(task, attempt, false) };
+        let pace = self.remembered(&task, &attempt.grant);
+        let running = RunningTask { since: Some(Instant::now()), pace, ..RunningTask::new(task, attempt, false) };
         self.running.insert(id, running);
         Ok(())
     }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use domain::{
-    Adjustment, DeviceId, Estimate, Failure, Grant, Language, Recipe, StateKind, Task, TaskId, TaskState, WaitCause,
-    WaitReason, Warning,
+    Adjustment, AlonePace, DeviceId, Estimate, Failure, Grant, Language, Recipe, StateKind, Task, TaskId, TaskState,
+    WaitCause, WaitReason, Warning,
 };
 use jiff::Timestamp;
 use scheduler::{Preempt, PreemptReason};
@@ -109,7 +109,7 @@ impl Machine {
 
     /// The failure was not the training's own: the same again, after a pause.
     fn try_again(&mut self, id: TaskId, failure: Failure, turn: &mut Turn) {
-        self.count_time(id);
+        self.take_stock(id);
         let began_step = self.outbox.view.progress(id).began_step;
         let running = self.running.get_mut(&id).expect("it was running");
         let terms = &mut running.task.terms;
@@ -134,9 +134,11 @@ impl Machine {
 
     /// After an out-of-memory the same configuration is not tried again.
     fn try_safer(&mut self, id: TaskId, adjustment: Adjustment, estimate: Option<Estimate>, turn: &mut Turn) {
-        self.count_time(id);
+        self.take_stock(id);
         let running = self.running.get_mut(&id).expect("it was running");
         (running.task.terms.paused, running.task.terms.broken) = (None, None);
+        // Other steps take another time.
+        running.task.terms.pace = None;
         running.task.adjustments.push(adjustment);
         running.task.estimate = estimate.or(running.task.estimate.take());
         turn.changes.push(Change::Revise(Box::new(Revision::of(&running.task))));
@@ -189,15 +191,19 @@ impl Machine {
         running.pause(cause, turn);
     }
 
-    /// Adds what the attempt has taken to what the task may take in all.
-    fn count_time(&mut self, id: TaskId) {
+    /// Remembers how long the attempt has run, and how fast.
+    fn take_stock(&mut self, id: TaskId) {
+        let device = self.model(&self.running[&id].attempt.grant);
         let running = self.running.get_mut(&id).expect("it was running");
         running.task.terms.used += running.ran(Timestamp::now());
+        if let Some((device, seconds_per_step)) = device.zip(running.pace.alone()) {
+            running.task.terms.pace = Some(AlonePace { device, seconds_per_step });
+        }
     }
 
     /// The paused attempt has ended at a checkpoint.
     fn make_way(&mut self, id: TaskId, turn: &mut Turn) {
-        self.count_time(id);
+        self.take_stock(id);
         let running = self.running.get_mut(&id).expect("it was running");
         let cause = running.task.terms.paused.clone().expect("it was paused");
         self.usage.add(&running.task.owner, &running.attempt, Timestamp::now());

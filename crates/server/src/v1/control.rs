@@ -52,6 +52,7 @@ pub async fn drain(
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct DrainParams {
     /// `stopped`: until the studio starts again, which then finds its queue as it was. `cancelled`: the same, and nothing
     /// that waits is started meanwhile. A resume ends it, too.

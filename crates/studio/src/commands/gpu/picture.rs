@@ -303,6 +303,7 @@ pub mod tests {
             quota: None,
             starts_at: None,
             ends_at: None,
+            paused: None,
             zh: String::new(),
             en: format!("position {number}; waiting\x1b[2J for GPU memory"),
         };

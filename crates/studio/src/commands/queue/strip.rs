@@ -165,6 +165,7 @@ mod tests {
             quota: None,
             starts_at: Some(format!("2026-01-01T0{from}:00:00Z")),
             ends_at: Some(format!("2026-01-01T0{to}:00:00Z")),
+            paused: None,
             zh: String::new(),
             en: String::new(),
         };
