@@ -177,7 +177,7 @@ fn parse(path: &Path, kind: Kind) -> Option<Backup> {
 pub fn copy(database: &Path, to: &Path) -> Result<()> {
     let open = |source| StoreError::Open { path: database.to_owned(), source };
     let source = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(open)?;
-    source.busy_timeout(std::time::Duration::from_secs(30))?;
+    source.busy_timeout(Duration::from_secs(30))?;
     let draft = draft(to);
     let copied = copy_into(&source, &draft).and_then(|()| {
         // It holds what the database holds. Where modes mean nothing it is as safe as the folder.

@@ -4475,15 +4475,15 @@ export interface operations {
     };
     drain_queue: {
         parameters: {
-            query?: never;
-            header?: never;
-            path: {
+            query?: {
                 /**
                  * @description `stopped`: until the studio starts again, which then finds its queue as it was. `cancelled`: the same, and nothing
                  *     that waits is started meanwhile. A resume ends it, too.
                  */
-                until: ("stopped" | "cancelled") | null;
+                until?: "stopped" | "cancelled";
             };
+            header?: never;
+            path?: never;
             cookie?: never;
         };
         requestBody?: never;

@@ -14,7 +14,7 @@ use client::{
 };
 use serde_json::Value;
 
-use crate::support::{PATIENCE, fine_tune, tiny};
+use crate::support::{PATIENCE, fine_tune, script, tiny, wait_reason, wait_status};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -232,4 +232,21 @@ fn command_lines() -> Vec<(String, Vec<u8>)> {
 fn files_of(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.flat_map(|path| if path.is_dir() { files_of(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn who_has_used_up_the_gpu_time_of_a_day_waits_and_is_told() {
+    let studio = Studio::start_with(with_accounts(""));
+    let client = studio.client();
+    let first = client.submit(&script(&studio, "sleep 0.1")).unwrap().task_id;
+    wait_status(&client, &first, "completed");
+    let mine = client.task(&first).unwrap().owner;
+    // 36 ms.
+    said(&mut studio.command(["user", "quota", &mine, "--gpu-hours-per-day", "0.00001"]), "");
+    let second = client.submit(&script(&studio, "true")).unwrap().task_id;
+    let wait = wait_reason(&client, &second, "to wait for its quota", |wait| wait.code == "quota");
+    assert_eq!(wait.quota.as_deref(), Some("gpu_time"), "{wait:?}");
+    assert!(wait.en.contains("GPU time used in the last 24 hours") && wait.zh.contains("GPU 时"), "{wait:?}");
+    said(&mut studio.command(["user", "quota", &mine, "--gpu-hours-per-day", "none"]), "");
+    wait_status(&client, &second, "completed");
 }

@@ -1,10 +1,12 @@
 //! One task per device, first in, first out, and every end of a task starts the next.
 
-use std::fs;
+use std::{fs, time::SystemTime};
 
-use client::testing::Studio;
+use client::testing::{Options, Studio, wait_for};
 
-use crate::support::{fine_tune, held_open, path, script, since_launch, tiny, wait_reason, wait_status, wait_until};
+use crate::support::{
+    PATIENCE, fine_tune, held_open, path, script, since_launch, tiny, wait_reason, wait_status, wait_until,
+};
 
 #[test]
 fn three_tasks_one_runs_two_wait_and_each_end_starts_the_next() {
@@ -67,9 +69,7 @@ fn every_way_to_end_has_its_reason_and_frees_the_device() {
     assert_eq!(failure(&endless).code, "timed-out");
 
     wait_status(&client, &stubborn, "training");
-    client::testing::wait_for("the trap", crate::support::PATIENCE, || {
-        studio.home().root().join("stubborn").exists().then_some(())
-    });
+    wait_for("the trap", PATIENCE, || studio.home().root().join("stubborn").exists().then_some(()));
     let pid = client.task(&stubborn).unwrap().attempt.unwrap().pid.unwrap();
     client.cancel(&stubborn).unwrap();
     wait_status(&client, &last, "completed");
@@ -143,7 +143,46 @@ fn a_fine_tune_leaves_an_adapter_that_can_be_downloaded_and_its_files_go_with_it
 
     client.delete(&task.task_id).unwrap();
     assert!(client.task(&task.task_id).is_err());
-    client::testing::wait_for("the files to be removed", crate::support::PATIENCE, || {
+    wait_for("the files to be removed", PATIENCE, || {
         (!studio.home().task(task.task_id.parse().unwrap()).exists()).then_some(())
     });
+}
+
+/// Closed on every day but one that is days away.
+#[test]
+fn in_quiet_hours_nothing_starts_and_each_task_says_until_when() {
+    let days = ["thu", "fri", "sat", "sun", "mon", "tue", "wed"];
+    let today = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() / (24 * 3600);
+    let away = days[(today as usize + 3) % 7];
+    let config = format!("[queue]\nstart_hours = [\"{away}\"]\nwarn_above = 1\n[tasks]\ngrace = \"2s\"\n");
+    let options = Options { config, ..Options::default() };
+    let mut studio = Studio::start_with(options);
+    let client = studio.client();
+    let first = client.submit(&script(&studio, "true")).unwrap().task_id;
+    let wait = wait_reason(&client, &first, "to wait for its hours", |wait| wait.code == "quiet_hours");
+    assert!(wait.en.contains("quiet hours until") && wait.at.is_some(), "{wait:?}");
+    let queue = client.queue().unwrap();
+    assert_eq!((queue.long, queue.control.start_hours_closed_until), (false, wait.at));
+    let second = client.submit(&script(&studio, "true")).unwrap().task_id;
+    wait_for("the queue to be long", PATIENCE, || client.queue().unwrap().long.then_some(()));
+
+    studio.stop();
+    let config = fs::read_to_string(studio.home().config()).unwrap();
+    fs::write(studio.home().config(), config.replace(away, "mon-sun")).unwrap();
+    studio.launch();
+    for id in [&first, &second] {
+        wait_status(&studio.client(), id, "completed");
+    }
+}
+
+#[test]
+fn a_log_that_outgrew_its_cap_says_what_was_given_up() {
+    let config = "[tasks]\nlog_cap_mb = 1\n".into();
+    let studio = Studio::start_with(Options { config, ..Options::default() });
+    let client = studio.client();
+    let id = client.submit(&script(&studio, "yes | head -c 8388608")).unwrap().task_id;
+    wait_status(&client, &id, "completed");
+    let database = rusqlite::Connection::open(studio.home().database()).unwrap();
+    let notes: String = database.query_row("SELECT log_tail FROM task", [], |row| row.get(0)).unwrap();
+    assert!(notes.contains("were given up") && notes.contains("已丢弃"), "{notes}");
 }
