@@ -55,19 +55,13 @@ impl Tail {
         }
     }
 
-    /// What is there and was not read yet, as far as it can be read.
-    pub fn rest(&mut self) -> Vec<Chunk> {
-        let mut chunks = Vec::new();
-        loop {
-            match self.follower().and_then(FileFollower::read_now) {
-                Ok(Some(chunk)) => chunks.push(chunk),
-                Ok(None) => return chunks,
-                Err(error) => {
-                    tracing::warn!("the end of {} cannot be read: {error}", self.path.display());
-                    return chunks;
-                }
-            }
-        }
+    /// More of what is there and was not read yet; `None` at its end, or where it cannot be read.
+    pub fn read_now(&mut self) -> Option<Chunk> {
+        let chunk = self.follower().and_then(FileFollower::read_now);
+        chunk.unwrap_or_else(|error| {
+            tracing::warn!("the end of {} cannot be read: {error}", self.path.display());
+            None
+        })
     }
 
     fn follower(&mut self) -> io::Result<&mut FileFollower> {

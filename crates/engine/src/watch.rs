@@ -137,10 +137,10 @@ impl Watcher {
                 }
             }
         };
-        for chunk in metrics.rest() {
+        while let Some(chunk) = metrics.read_now() {
             self.read_metrics(&chunk);
         }
-        for chunk in log.rest() {
+        while let Some(chunk) = log.read_now() {
             self.read_log(&chunk);
         }
         self.flush_lines();

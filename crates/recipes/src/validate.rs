@@ -204,7 +204,7 @@ mod tests {
     fn the_defaults_are_fine_and_every_range_has_two_ends() {
         validate(&Recipe::FineTune(fine_tune())).unwrap();
         type Change = fn(&mut FineTune);
-        let refusals: [(&str, &[Change]); 16] = [
+        let refusals: [(&str, &[Change]); 17] = [
             ("model_name", &[|r| r.model_name = " ".into(), |r| r.model_name = "a\0b".into()]),
             ("dataset_file", &[|r| r.dataset_file.clear()]),
             ("num_epochs", &[|r| r.num_epochs = 0, |r| r.num_epochs = 1001]),

@@ -209,14 +209,23 @@ impl Machine {
         }
     }
 
-    /// Trainings that others may join and that were not measured alone yet, by their devices.
+    /// Trainings that have their devices to themselves and were not measured yet, by these devices. With a neighbour there
+    /// is nothing left to measure.
     fn being_measured(&self, now: Timestamp) -> BTreeMap<DeviceId, TaskId> {
-        let unmeasured = self.running.iter().filter(|(_, running)| {
+        let mut holders: BTreeMap<&DeviceId, Vec<TaskId>> = BTreeMap::new();
+        for (task, running) in &self.running {
+            for granted in &running.attempt.grant.devices {
+                holders.entry(&granted.device).or_default().push(*task);
+            }
+        }
+        let measured = |task: &TaskId| {
+            let running = &self.running[task];
             let counts = matches!(running.task.recipe, Recipe::FineTune(_)) && !running.task.state.kind().is_final();
             counts && running.pace.alone().is_none() && Duration::from_secs(running.ran(now)) < packing::LONGEST
-        });
-        let devices = |running: &RunningTask| running.attempt.grant.devices.clone();
-        unmeasured.flat_map(|(task, running)| devices(running).into_iter().map(|at| (at.device, *task))).collect()
+        };
+        let alone =
+            holders.into_iter().filter_map(|(device, tasks)| Some((device.clone(), *tasks.first()?, tasks.len())));
+        alone.filter(|(_, task, count)| *count == 1 && measured(task)).map(|(device, task, _)| (device, task)).collect()
     }
 
     /// What earlier attempts have taught about its pace on such a device.
