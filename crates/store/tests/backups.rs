@@ -153,7 +153,9 @@ fn three_of_each_kind_are_kept() {
 fn a_backup_is_due_every_day_and_every_hour_in_which_something_changed() {
     let (_home, database) = home();
     let backups = Backups::of(&database);
-    let (minute, now) = (SignedDuration::from_mins(1), Timestamp::now());
+    // A backup's name has its time in milliseconds.
+    let now = Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap();
+    let minute = SignedDuration::from_mins(1);
     assert_eq!(backups.due(now), Due::Now(Why::Daily), "the last is older than a day");
     backups.make(Why::Daily, now - 61 * minute).unwrap();
     assert_eq!(backups.due(now), Due::Now(Why::Hourly));
