@@ -13,9 +13,9 @@ use crate::{
 };
 
 /// The same cause for everybody.
-pub fn all(waiting: &[&Waiting], cause: WaitCause) -> Vec<(TaskId, WaitReason)> {
+pub fn all<'a>(waiting: impl Iterator<Item = &'a Waiting>, cause: WaitCause) -> Vec<(TaskId, WaitReason)> {
     let cause = Arc::new(cause);
-    numbered(waiting.iter().map(|waiting| (waiting.task, cause.clone())).collect())
+    numbered(waiting.map(|waiting| (waiting.task, cause.clone())).collect())
 }
 
 fn numbered(causes: Vec<(TaskId, Arc<WaitCause>)>) -> Vec<(TaskId, WaitReason)> {
@@ -128,6 +128,15 @@ impl Waits {
     /// All that wait, if any, wait for something else, or for more than this machine has.
     pub fn nobody_wants_a_device(&self) -> bool {
         !self.is_wanted && self.behind.is_none()
+    }
+
+    /// Nobody goes before another, and one waits: so do all behind it.
+    pub fn all_wait(&self) -> bool {
+        self.behind.is_some()
+    }
+
+    pub fn len(&self) -> usize {
+        self.waits.len()
     }
 
     pub fn numbered(self) -> Vec<(TaskId, WaitReason)> {

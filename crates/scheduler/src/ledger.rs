@@ -1,7 +1,9 @@
 //! Device memory: what was measured, what is promised, what is left.
 
-use domain::{DeviceId, Grant, Inventory, MemoryHolder, Reading, TaskId};
-use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+use domain::{Demand, DeviceId, Grant, Inventory, MemoryHolder, Reading, TaskId};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{Policy, Running, Waiting};
 
@@ -22,6 +24,14 @@ pub struct Ledger<'a> {
     pub promises: usize,
     /// Those of them that are being stopped, by decisions of this plan too.
     pub leaving: Vec<TaskId>,
+}
+
+/// The least that anybody who waits asks for.
+pub struct Least {
+    /// Of a device, where that is known; `None`: all want devices to themselves.
+    pub bytes: Option<u64>,
+    /// The shortest of those that want so many devices, where lengths are known.
+    lengths: BTreeMap<u32, SignedDuration>,
 }
 
 /// One device.
@@ -92,6 +102,27 @@ impl<'a> Ledger<'a> {
     /// When the task would end if it started now.
     pub fn end_of(&self, waiting: &Waiting) -> Timestamp {
         self.now.checked_add(self.policy.length(waiting)).unwrap_or(Timestamp::MAX)
+    }
+}
+
+impl Least {
+    pub fn of(waiting: &[Waiting]) -> Least {
+        let mut least = Least { bytes: None, lengths: BTreeMap::new() };
+        for waiting in waiting {
+            let Demand { devices, memory, .. } = waiting.demand;
+            least.bytes = least.bytes.into_iter().chain(memory).min();
+            if let Some(expected) = waiting.expected {
+                let shortest = least.lengths.entry(devices).or_insert(expected);
+                *shortest = expected.min(*shortest);
+            }
+        }
+        least
+    }
+
+    /// The shortest of those that want no more devices than that; `None`: their lengths are unknown.
+    pub fn length(&self, devices: usize) -> Option<SignedDuration> {
+        let narrow = self.lengths.iter().filter(|(wanted, _)| **wanted as usize <= devices);
+        narrow.map(|(_, length)| *length).min()
     }
 }
 
@@ -217,6 +248,20 @@ impl<'a> Account<'a> {
         }
         let most = if self.is_shared() && waiting.demand.shares { policy.tasks_per_gpu.max(1) as usize } else { 1 };
         self.promises.len() >= most || self.promises.iter().any(|promise| promise.granted.is_none() || !promise.shares)
+    }
+
+    /// Nobody who waits can have it now.
+    pub fn is_closed(&self, policy: &Policy, least: &Least) -> bool {
+        let has_room = || least.bytes.is_some_and(|bytes| self.free() >= bytes);
+        let may_share = || {
+            self.is_shared()
+                && self.promises.len() < policy.tasks_per_gpu.max(1) as usize
+                && self.promises.iter().all(|promise| promise.granted.is_some() && promise.shares)
+                && has_room()
+        };
+        !self.reading.is_usable()
+            || self.is_left_alone(policy)
+            || if self.promises.is_empty() { !self.is_mostly_free() && !has_room() } else { !may_share() }
     }
 
     /// Other programs keep it from being used at all.

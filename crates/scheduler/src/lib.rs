@@ -142,18 +142,34 @@ pub enum PreemptReason {
 
 /// The whole queue at one moment. `None` for the inventory while detection has not answered yet.
 pub fn plan(policy: &Policy, inventory: Option<&Inventory>, queue: Queue<'_>, now: Timestamp) -> Plan {
+    plan_first(policy, inventory, queue, now, usize::MAX)
+}
+
+/// The same starts and preempts, with the reasons of the first `limit` that wait and not of all: for who plays through a long
+/// queue and reads no more of them.
+pub fn plan_first(
+    policy: &Policy,
+    inventory: Option<&Inventory>,
+    queue: Queue<'_>,
+    now: Timestamp,
+    limit: usize,
+) -> Plan {
     let devices =
         inventory.map_or(0, |inventory| inventory.devices.iter().filter(|reading| reading.is_usable()).count());
     let ranked = order::rank(policy, queue, devices, now);
     let Some(inventory) = inventory else {
-        return Plan { waits: explain::all(&ranked, WaitCause::Detecting), ..Plan::default() };
+        return Plan { waits: explain::all(ranked.take(limit), WaitCause::Detecting), ..Plan::default() };
     };
     let mut pass = Pass::new(policy, inventory, queue, now);
     if let Some(cause) = queue.closed {
-        return Plan { waits: explain::all(&ranked, cause.clone()), preempts: pass.preempts, starts: Vec::new() };
+        let waits = explain::all(ranked.take(limit), cause.clone());
+        return Plan { waits, preempts: pass.preempts, starts: Vec::new() };
     }
     for waiting in ranked {
         pass.serve(waiting);
+        if pass.told() >= limit && pass.is_over() {
+            break;
+        }
     }
     pass.tidy_up();
     pass.plan()

@@ -47,13 +47,47 @@ impl Rank {
 }
 
 /// The queue in the order in which tasks get their chance on a machine with so many usable devices.
-pub fn rank<'a>(policy: &Policy, queue: Queue<'a>, devices: usize, now: Timestamp) -> Vec<&'a Waiting> {
+pub fn rank<'a>(policy: &Policy, queue: Queue<'a>, devices: usize, now: Timestamp) -> Ranked<'a> {
     let last = if policy.shortest_first { last_to_end(policy, queue, devices, now) } else { Vec::new() };
     let rank = |waiting: &Waiting| Rank { ends_last: last.contains(&waiting.task), ..of(policy, queue, waiting, now) };
-    let mut ranked: Vec<_> =
-        queue.waiting.iter().map(|waiting| (rank(waiting).key(), waiting.task.number, waiting)).collect();
-    ranked.sort_unstable_by_key(|(key, number, _)| (*key, *number));
-    ranked.into_iter().map(|(.., waiting)| waiting).collect()
+    let tasks = queue.waiting.iter().map(|waiting| (rank(waiting).key(), waiting.task.number, waiting)).collect();
+    Ranked { tasks, next: 0, sorted: 0 }
+}
+
+/// Sorted as far as it is read: who only wants to know what starts does not pay for the order of a hundred thousand that wait.
+pub struct Ranked<'a> {
+    tasks: Vec<((u128, u64), u64, &'a Waiting)>,
+    next: usize,
+    sorted: usize,
+}
+
+impl Ranked<'_> {
+    /// So many are sorted at a time, and ever more: who reads all of them pays little more than for one sort.
+    const STEP: usize = 128;
+
+    fn sort_more(&mut self) {
+        let rest = &mut self.tasks[self.sorted..];
+        let step = rest.len().min(Self::STEP.max(self.sorted * 8));
+        let key = |(key, number, _): &((u128, u64), u64, &Waiting)| (*key, *number);
+        if step < rest.len() {
+            rest.select_nth_unstable_by_key(step, key);
+        }
+        rest[..step].sort_unstable_by_key(key);
+        self.sorted += step;
+    }
+}
+
+impl<'a> Iterator for Ranked<'a> {
+    type Item = &'a Waiting;
+
+    fn next(&mut self) -> Option<&'a Waiting> {
+        if self.next == self.sorted {
+            self.sort_more();
+        }
+        let (.., waiting) = self.tasks.get(self.next)?;
+        self.next += 1;
+        Some(waiting)
+    }
 }
 
 fn of(policy: &Policy, queue: Queue<'_>, waiting: &Waiting, now: Timestamp) -> Rank {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::{
     Plan, Policy, Preempt, Queue, Running, Start, Waiting,
     explain::Waits,
-    ledger::Ledger,
+    ledger::{Account, Least, Ledger},
     packing, place, preempt,
     quota::Quotas,
     reclaim,
@@ -22,6 +22,7 @@ pub struct Pass<'a> {
     waits: Waits,
     pub reservation: Option<Reservation>,
     has_head: bool,
+    least: Least,
     starts: Vec<Start>,
     pub preempts: Vec<Preempt>,
 }
@@ -35,6 +36,7 @@ impl<'a> Pass<'a> {
             waits: Waits::default(),
             reservation: None,
             has_head: false,
+            least: Least::of(queue.waiting),
             starts: Vec::new(),
             preempts: Vec::new(),
         };
@@ -75,6 +77,24 @@ impl<'a> Pass<'a> {
         self.stop(victims);
         self.reservation = reserve::for_first(&self.ledger, waiting);
         self.has_head |= self.reservation.is_some();
+    }
+
+    /// So many have been told why they wait.
+    pub fn told(&self) -> usize {
+        self.waits.len()
+    }
+
+    /// Whoever comes now waits: nothing more starts, and nothing more is stopped or kept.
+    pub fn is_over(&self) -> bool {
+        if self.waits.all_wait() {
+            return true;
+        }
+        let is_open = |(_, account): &(usize, &Account<'_>)| !account.is_closed(self.ledger.policy, &self.least);
+        let open: Vec<_> = self.ledger.accounts.iter().enumerate().filter(is_open).collect();
+        let is_kept = |(index, _): &(usize, &Account<'_>)| {
+            self.reservation.as_ref().is_some_and(|kept| kept.closes(*index, &self.ledger, &self.least, open.len()))
+        };
+        self.has_head && open.iter().all(is_kept)
     }
 
     /// What is to be stopped for nobody's turn.

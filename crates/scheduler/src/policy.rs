@@ -68,6 +68,12 @@ impl Policy {
         Policy { priority: true, backfill: true, ..Policy::fifo() }
     }
 
+    /// Tasks start in the order in which they came, and nothing is stopped for another.
+    pub fn is_in_order(&self) -> bool {
+        let sorts = self.priority || self.deadlines || self.fair_share || self.shortest_first;
+        !sorts && !self.backfill && self.preemption.is_none()
+    }
+
     /// How long a task counts as running.
     pub(crate) fn length(&self, waiting: &Waiting) -> SignedDuration {
         waiting.expected.unwrap_or(self.unknown_length)

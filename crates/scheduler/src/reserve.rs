@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::{
     Waiting,
-    ledger::{Account, Ledger, Promise},
+    ledger::{Account, Least, Ledger, Promise},
     place,
 };
 
@@ -87,6 +87,14 @@ impl Reservation {
                 }
                 _ => false,
             }
+    }
+
+    /// Nobody who waits may use this device, one of so many with room.
+    pub fn closes(&self, index: usize, ledger: &Ledger<'_>, least: &Least, open: usize) -> bool {
+        let end = |length| ledger.now.checked_add(length).unwrap_or(Timestamp::MAX);
+        let ends_in_time = least.length(open).is_some_and(|length| end(length) <= self.at);
+        let is_too_small = |kept: &Kept| kept.spare.is_none_or(|spare| least.bytes.is_none_or(|bytes| bytes > spare));
+        !ends_in_time && self.devices.iter().any(|kept| kept.index == index && is_too_small(kept))
     }
 
     /// What those wait for whom it keeps from starting.

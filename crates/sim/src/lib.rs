@@ -42,6 +42,8 @@ pub struct Options {
     pub cap_s: f64,
     /// Share of the jobs, drawn by the seed, that have high priority.
     pub high_share: f64,
+    /// Work out for the first 200 that wait when they will start, and compare it with what came.
+    pub foretells: bool,
     pub seed: u64,
 }
 
@@ -56,6 +58,7 @@ impl Options {
             estimate_sigma: 0.5,
             cap_s: 24.0 * 3600.0,
             high_share: 0.0,
+            foretells: true,
             seed: 1,
         }
     }

@@ -130,6 +130,11 @@ impl Machine {
         Machine { inventory, stays: Vec::new(), running: Vec::new(), together, busy: 0, now: 0 }
     }
 
+    /// Some GPU has room for a task that shares it, or for any.
+    pub fn has_room(&self) -> bool {
+        self.inventory.devices.iter().any(|reading| reading.memory.is_some_and(|memory| memory.free >= SHARED))
+    }
+
     /// Counts the busy GPUs' time up to now; to be called before anything starts or ends.
     pub fn advance(&mut self, now: Micros) {
         let busy = self.inventory.devices.iter().filter(|reading| !reading.processes.is_empty()).count();

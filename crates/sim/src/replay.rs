@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use domain::{TaskId, WaitReason};
+use domain::TaskId;
 use jiff::{SignedDuration, Timestamp};
-use scheduler::{Plan, Preempt, PreemptReason, Queue, Start, Waiting, forecast, plan};
+use scheduler::{Plan, Preempt, PreemptReason, Queue, Quota, Start, Waiting, forecast, plan_first};
 
 use crate::{
     ForecastError, Foretold, Job, Options, Outcome, Segment, Trace,
@@ -17,6 +17,11 @@ pub fn replay(trace: &Trace, options: &Options) -> Outcome {
     Replay::new(trace, options).run()
 }
 
+/// As many as the daemon works out.
+const FORETOLD: usize = 200;
+/// The place of a job that does not wait.
+const NOWHERE: usize = usize::MAX;
+
 struct Replay<'a> {
     options: &'a Options,
     work: Vec<Work>,
@@ -24,14 +29,22 @@ struct Replay<'a> {
     jobs: Vec<Job>,
     /// When each job came into the queue last.
     queued: Vec<Micros>,
-    /// By task, so that one is found quickly among thousands.
+    /// In no order: the planner finds its own.
     waiting: Vec<Waiting>,
+    /// Where in it each job is.
+    places: Vec<usize>,
     machine: Machine,
     schedule: Vec<Segment>,
     /// What each job was told when it came, if it had to wait.
     foretold: Vec<Option<Foretold>>,
-    usage: BTreeMap<String, f64>,
+    /// In the order of arrival nobody goes before another, and nothing is stopped.
+    in_order: bool,
+    /// So many at the front of those that waited have started, where they start in that order.
+    gone: usize,
 }
+
+static NOBODY: BTreeMap<String, f64> = BTreeMap::new();
+static NO_QUOTAS: BTreeMap<String, Quota> = BTreeMap::new();
 
 fn task(job: usize) -> TaskId {
     TaskId::new(0, job as u64 + 1)
@@ -59,10 +72,12 @@ impl<'a> Replay<'a> {
             jobs: work.iter().map(blank).collect(),
             queued: work.iter().map(|work| work.submit).collect(),
             waiting: Vec::new(),
+            places: vec![NOWHERE; work.len()],
             foretold: vec![None; work.len()],
             machine: Machine::new(options.gpus.max(1), options.pack.unwrap_or(1.0)),
             schedule: Vec::new(),
-            usage: BTreeMap::new(),
+            in_order: options.policy.is_in_order(),
+            gone: 0,
             work,
         }
     }
@@ -72,23 +87,34 @@ impl<'a> Replay<'a> {
         loop {
             let arrival = self.work.get(arrived).map(|work| work.submit);
             let Some(now) = arrival.into_iter().chain(self.next_moment()).min() else { break };
+            let is_overdue = |stay: &Stay| stay.expected_end <= now && stay.end > now;
+            let overdue = self.machine.stays.iter().any(|stay| is_overdue(stay) && self.is_long(stay, now));
+            let ripe = self.ripe(now);
             self.machine.advance(now);
+            let mut ended = false;
             while let Some(index) = self.machine.stays.iter().position(|stay| stay.end <= now) {
                 let stay = self.machine.stop(index, now);
                 self.jobs[stay.job].end_s = seconds(now);
                 self.leave(&stay, now, false);
+                ended = true;
             }
             let new = arrived;
             while self.work.get(arrived).is_some_and(|work| work.submit <= now) {
                 self.enqueue(arrived, now);
                 arrived += 1;
             }
-            let waits = self.decide(now);
-            if arrived > new {
-                self.foretell(waits, task(new), now);
+            let came = arrived > new;
+            // While no GPU has room, somebody may still be stopped for a newcomer.
+            let stops = came && self.options.policy.preemption.is_some();
+            if ended || overdue || ripe || stops || self.machine.has_room() {
+                self.decide(now);
+            }
+            if came && self.options.foretells {
+                self.foretell(task(new), now);
             }
         }
-        assert!(self.waiting.is_empty(), "the planner never started {:?}", self.waiting[0].task);
+        let left = &self.waiting[self.gone..];
+        assert!(left.is_empty(), "the planner never started {:?}", left[0].task);
         let forecast_error = ForecastError::of(&self.jobs, &self.foretold);
         let busy_s = self.machine.busy as f64 / 1e6;
         Outcome::new(self.options.gpus.max(1), self.jobs, self.schedule, busy_s, forecast_error)
@@ -97,33 +123,57 @@ impl<'a> Replay<'a> {
     /// When something that runs ends, or when the planner may see it in another light: it outlives its estimate, has run
     /// long enough to make room, or was measured beside others.
     fn next_moment(&self) -> Option<Micros> {
-        let is_idle = self.waiting.is_empty() && self.options.pack.is_none();
-        let rules = self.options.policy.preemption.as_ref().filter(|_| !is_idle);
         let now = self.machine.now;
         let stays = self.machine.stays.iter().flat_map(|stay| {
-            let ripe = rules.map(|rules| [rules.after, rules.long].map(|ran| stay.start + ran.as_micros() as Micros));
-            let ripe = ripe.into_iter().flatten().chain(stay.judged()).filter(move |at| *at > now);
+            let ripe = self.ripens(stay).filter(move |at| *at > now);
             [stay.end, stay.expected_end].into_iter().chain(ripe)
         });
         stays.min()
     }
 
-    /// Starts and stops what the planner says; why the rest waits.
-    fn decide(&mut self, now: Micros) -> Vec<(TaskId, WaitReason)> {
+    /// When it has run long enough to make room for a shorter one, to move if nobody waits, or to be judged beside others.
+    fn ripens(&self, stay: &Stay) -> impl Iterator<Item = Micros> + use<> {
+        let waits = self.waiting.len() > self.gone;
+        let ran = self.options.policy.preemption.as_ref().and_then(|rules| match waits {
+            true => Some(rules.long),
+            false => self.options.pack.map(|_| rules.after),
+        });
+        let start = stay.start;
+        ran.map(|ran| start + ran.as_micros() as Micros).into_iter().chain(stay.judged())
+    }
+
+    fn ripe(&self, now: Micros) -> bool {
+        self.machine.stays.iter().any(|stay| self.ripens(stay).any(|at| at == now))
+    }
+
+    /// It has run long enough to make room for others.
+    fn is_long(&self, stay: &Stay, now: Micros) -> bool {
+        let rules = self.options.policy.preemption.as_ref();
+        rules.is_some_and(|rules| stay.start + rules.long.as_micros() as Micros <= now)
+    }
+
+    /// Of those that wait, the planner is told of all, or where nobody goes before another, of more than can start.
+    fn queue(&self, told: usize) -> Queue<'_> {
+        let most = self.machine.inventory.devices.len() * self.options.policy.tasks_per_gpu.max(1) as usize;
+        let waiting = &self.waiting[self.gone..];
+        let waiting = if self.in_order { &waiting[..waiting.len().min(most.max(told) + 1)] } else { waiting };
+        Queue { waiting, running: &self.machine.running, usage: &NOBODY, closed: None, quotas: &NO_QUOTAS }
+    }
+
+    /// The planner's answer, with the reasons of so many that wait.
+    fn plan(&self, now: Micros, told: usize) -> Plan {
+        plan_first(&self.options.policy, Some(&self.machine.inventory), self.queue(told), timestamp(now), told)
+    }
+
+    /// Starts and stops what the planner says.
+    fn decide(&mut self, now: Micros) {
         loop {
-            let queue = Queue {
-                waiting: &self.waiting,
-                running: &self.machine.running,
-                usage: &self.usage,
-                closed: None,
-                quotas: &BTreeMap::new(),
-            };
-            let plan = plan(&self.options.policy, Some(&self.machine.inventory), queue, timestamp(now));
+            let plan = self.plan(now, 0);
             for start in plan.starts {
                 self.start(start, now);
             }
             if plan.preempts.is_empty() {
-                return plan.waits;
+                return;
             }
             for preempt in plan.preempts {
                 self.preempt(preempt, now);
@@ -132,11 +182,21 @@ impl<'a> Replay<'a> {
     }
 
     /// Keeps what the jobs from this one on are told when they come.
-    fn foretell(&mut self, waits: Vec<(TaskId, WaitReason)>, first: TaskId, now: Micros) {
-        let plan = Plan { waits, ..Plan::default() };
+    fn foretell(&mut self, first: TaskId, now: Micros) {
+        let plan = Plan { waits: self.plan(now, FORETOLD).waits, ..Plan::default() };
+        if plan.waits.iter().take(FORETOLD).all(|(task, _)| *task < first) {
+            return;
+        }
         let (policy, inventory) = (&self.options.policy, &self.machine.inventory);
-        let limit = plan.waits.len();
-        for told in forecast(policy, &plan, inventory, &self.waiting, &self.machine.running, timestamp(now), limit) {
+        for told in forecast(
+            policy,
+            &plan,
+            inventory,
+            self.queue(FORETOLD).waiting,
+            &self.machine.running,
+            timestamp(now),
+            FORETOLD,
+        ) {
             if told.task >= first {
                 let seconds = |at: Timestamp| at.as_microsecond() as f64 / 1e6;
                 let (start_s, end_s) = (seconds(told.starts_at), seconds(told.ends_at));
@@ -159,15 +219,22 @@ impl<'a> Replay<'a> {
             blocked: None,
             refused: Vec::new(),
         };
-        let at = self.waiting.partition_point(|other| other.task < waiting.task);
-        self.waiting.insert(at, waiting);
+        self.places[index] = self.waiting.len();
+        self.waiting.push(waiting);
         self.queued[index] = now;
     }
 
     fn start(&mut self, Start { task, grant }: Start, now: Micros) {
-        let at = self.waiting.binary_search_by_key(&task, |waiting| waiting.task);
-        self.waiting.remove(at.expect("the planner starts what waits"));
         let index = job(task);
+        let place = std::mem::replace(&mut self.places[index], NOWHERE);
+        if self.in_order {
+            self.gone = place + 1;
+        } else {
+            self.waiting.swap_remove(place);
+            if let Some(moved) = self.waiting.get(place) {
+                self.places[job(moved.task)] = place;
+            }
+        }
         let job = &mut self.jobs[index];
         if job.first_start_s.is_nan() {
             job.first_start_s = seconds(now);

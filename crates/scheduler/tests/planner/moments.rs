@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use domain::{Demand, DeviceGrant, DeviceId, Grant, Inventory, Priority, ProcessUse, Reading, WaitCause};
 use jiff::SignedDuration;
 use proptest::prelude::*;
-use scheduler::{Pace, Plan, Policy, Queue, Quota, Running, Waiting, plan};
+use scheduler::{Pace, Plan, Policy, Queue, Quota, Running, Waiting, plan_first};
 
 use crate::build::{GIB, NOW, broken, gpu, holding, id, inventory, minutes, served, simulated, slice, waiting};
 
@@ -22,6 +22,10 @@ pub struct Moment {
 
 impl Moment {
     pub fn plan(&self) -> Plan {
+        self.plan_first(usize::MAX)
+    }
+
+    pub fn plan_first(&self, limit: usize) -> Plan {
         let queue = Queue {
             waiting: &self.waiting,
             running: &self.running,
@@ -29,7 +33,7 @@ impl Moment {
             closed: self.closed.as_ref(),
             quotas: &self.quotas,
         };
-        plan(&self.policy, self.inventory.as_ref(), queue, NOW)
+        plan_first(&self.policy, self.inventory.as_ref(), queue, NOW, limit)
     }
 
     pub fn waiting(&self, task: domain::TaskId) -> &Waiting {

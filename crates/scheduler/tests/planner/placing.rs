@@ -38,13 +38,13 @@ fn a_gang_gets_cards_of_one_model_or_else_of_one_architecture_the_smallest_that_
         plan.starts[0].grant.devices.iter().map(|granted| granted.device.0.clone()).collect::<Vec<_>>()
     };
     let (a100, a30) = ((80, "A100", "Ampere"), (24, "A30", "Ampere"));
-    let (h100, l4) = ((80, "H100", "Hopper"), (24, "L4", "Ada"));
+    let (h100, t4) = ((80, "H100", "Hopper"), (16, "T4", "Turing"));
     let cards = |kinds: &[(u64, &str, &str)]| {
         kinds.iter().zip(0..).map(|((gib, name, of), index)| model(index, *gib, name, of)).collect::<Vec<_>>()
     };
-    assert_eq!(pair(cards(&[a100, a100, l4, l4])), ["GPU-2", "GPU-3"], "the large ones are left to who needs them");
-    assert_eq!(pair(cards(&[a100, l4, a30, h100])), ["GPU-0", "GPU-2"], "both Ampere");
-    assert_eq!(pair(cards(&[a100, l4, h100])), ["GPU-0", "GPU-1"], "no two are alike");
+    assert_eq!(pair(cards(&[a100, a100, t4, t4])), ["GPU-2", "GPU-3"], "the large ones are left to who needs them");
+    assert_eq!(pair(cards(&[a100, t4, a30, h100])), ["GPU-0", "GPU-2"], "both Ampere");
+    assert_eq!(pair(cards(&[a100, t4, h100])), ["GPU-0", "GPU-1"], "no two are alike");
 }
 
 /// Nobody knows when the running task ends, nor how long those behind the gang take: they do not go before it.

@@ -111,6 +111,15 @@ proptest! {
         prop_assert!(moment.closed.is_none() || plan.starts.is_empty());
     }
 
+    /// Who reads no reasons, or few, pays for no more, and sees the same start and stop.
+    #[test]
+    fn a_plan_for_the_first_differs_in_nothing_but_what_is_told(moment in moments(), limit in 0..6usize) {
+        let (plan, short) = (moment.plan(), moment.plan_first(limit));
+        prop_assert_eq!((&short.starts, &short.preempts), (&plan.starts, &plan.preempts));
+        prop_assert!(short.waits.len() >= limit.min(plan.waits.len()));
+        prop_assert!(plan.waits.starts_with(&short.waits));
+    }
+
     #[test]
     fn nobody_waits_for_what_is_free(moment in moments()) {
         let plan = moment.plan();

@@ -227,7 +227,7 @@ fn long_tasks_make_room_for_much_shorter_ones_and_all_for_urgent_ones() {
 
 #[test]
 fn a_guess_at_the_length_stops_nobody() {
-    let running = [settled(1, "GPU-0", 90)];
+    let running = [Running { ends_at: Some(NOW + minutes(20 * 60)), ..settled(1, "GPU-0", 90) }];
     assert_eq!(stops(1, &[waiting(9, 1, Some(20))], &running), [], "it counts as an hour, of which nobody is sure");
     let short = Waiting { expected: Some(minutes(30)), ..waiting(9, 1, Some(20)) };
     assert_eq!(stops(1, &[short], &running), [(1, PreemptReason::InFavourOf(id(9)))]);
@@ -250,13 +250,28 @@ fn nobody_is_stopped_whom_it_does_not_take() {
     assert_eq!(stops(1, &[urgent(18)], &two), only, "3 GiB would not do, and are not needed beside the 18");
     let all = [1, 2].map(|task| (task, PreemptReason::InFavourOf(id(9))));
     assert_eq!(stops(1, &[urgent(23)], &two), all);
+    // Nor do they count where devices are compared.
+    let elsewhere = Running { grant: holding(3, "GPU-1", Some(20), None).grant, ..costing(3, 20, 6, Priority::Normal) };
+    let three = [costing(1, 3, 2, Priority::Normal), costing(2, 18, 5, Priority::Normal), elsewhere];
+    assert_eq!(stops(2, &[urgent(18)], &three), only, "5 minutes are lost, not 6 or 7");
+    // Of two of whom one will do, the dearer goes on.
+    let either = [costing(1, 5, 1, Priority::Normal), costing(2, 5, 2, Priority::Normal)];
+    let three = [&either[..], &[costing(3, 10, 3, Priority::Normal)]].concat();
+    let cheaper = [1, 3].map(|task| (task, PreemptReason::InFavourOf(id(9))));
+    assert_eq!(stops(1, &[urgent(17)], &three), cheaper);
     // A gang makes room on both of its devices.
     let mut both = costing(1, 20, 5, Priority::Normal);
     both.grant.devices.push(DeviceGrant { device: DeviceId("GPU-1".into()), bytes: Some(20 * GIB) });
     both.used.push(Some(20 * GIB));
     let beside = Running { grant: holding(2, "GPU-1", Some(3), None).grant, ..costing(2, 3, 1, Priority::Normal) };
-    let gang = Waiting { priority: Priority::Urgent, ..waiting(9, 2, Some(20)) };
-    assert_eq!(stops(2, &[gang], &[both, beside]), [(1, PreemptReason::InFavourOf(id(9)))]);
+    let gang = |gib| Waiting { priority: Priority::Urgent, ..waiting(9, 2, Some(gib)) };
+    let first = [(1, PreemptReason::InFavourOf(id(9)))];
+    assert_eq!(stops(2, &[gang(20)], &[both.clone(), beside]), first);
+    // It would do to stop the small one on the second device, but not on the first.
+    let held = |gib, index: usize| DeviceGrant { device: DeviceId(format!("GPU-{index}")), bytes: Some(gib * GIB) };
+    (both.grant.devices, both.used) = (vec![held(12, 0), held(10, 1)], vec![Some(12 * GIB), Some(10 * GIB)]);
+    let beside = Running { grant: holding(2, "GPU-1", Some(10), None).grant, ..costing(2, 10, 1, Priority::Normal) };
+    assert_eq!(stops(2, &[gang(13)], &[both, beside]), first);
 }
 
 #[test]
