@@ -22,8 +22,18 @@ pub struct WaitReason {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum WaitCause {
-    /// All usable devices are taken; `running` holds one of them.
-    DevicesBusy { running: TaskId, busy: u32 },
+    /// Too few of the usable devices are free; `running` holds one of them.
+    DevicesBusy {
+        running: TaskId,
+        /// Devices that tasks have.
+        busy: u32,
+        /// At once; 0 where it was not told.
+        #[serde(default)]
+        wanted: u32,
+        /// Devices that it could have now, fewer than it wants.
+        #[serde(default)]
+        free: u32,
+    },
     /// No device can be used at present; `detail` says why, for example the state of the only GPU.
     NoUsableDevice { zh: String, en: String },
     /// Detection has not answered yet.
@@ -48,6 +58,15 @@ pub enum WaitCause {
     TooLarge { needed: u64, device: String, largest: u64 },
     /// Wants more devices at once than there are.
     TooManyDevices { wanted: u32, usable: u32 },
+    /// It takes devices that cannot be used at present; told of one of them with what ails it.
+    DeviceUnusable {
+        wanted: u32,
+        /// Those that would do and can be used, fewer than it wants.
+        usable: u32,
+        device: String,
+        zh: String,
+        en: String,
+    },
     /// There was enough memory by the driver's account, but allocating it failed just before the start.
     TrialFailed { device: String, needed: u64, free: Option<u64>, holder: Option<MemoryHolder>, message: String },
     /// First in, first out: the task before it waits itself.
@@ -127,6 +146,7 @@ impl WaitReason {
             WaitCause::ForeignUse { .. } => "foreign_use",
             WaitCause::TooLarge { .. } => "too_large",
             WaitCause::TooManyDevices { .. } => "too_many_devices",
+            WaitCause::DeviceUnusable { .. } => "device_unusable",
             WaitCause::TrialFailed { .. } => "trial_failed",
             WaitCause::Behind { .. } => "behind",
             WaitCause::Reserved { .. } => "reserved",
@@ -215,5 +235,122 @@ impl Failure {
             self,
             Failure::SupervisorLost | Failure::Interrupted | Failure::DeviceLost { .. } | Failure::LaunchFailed { .. }
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Language;
+
+    /// One of each, as far apart as their sentences go.
+    fn all() -> Vec<WaitCause> {
+        let (task, by, at) = (TaskId::new(1, 2), "ana".to_owned(), Timestamp::UNIX_EPOCH);
+        let (device, zh, en) = ("GPU 0".to_owned(), "维护中".to_owned(), "in maintenance".to_owned());
+        let holder = MemoryHolder { pid: Some(42), name: Some("vllm".into()), bytes: Some(1 << 34), task: None };
+        let (needed, free, total, holders) = (1 << 34, 1 << 33, 1 << 35, vec![holder.clone()]);
+        let trial = |free| WaitCause::TrialFailed {
+            device: "GPU 0".into(),
+            needed,
+            free,
+            holder: Some(holder.clone()),
+            message: "out of memory".into(),
+        };
+        let unusable = |wanted| {
+            let (device, zh, en) = (device.clone(), zh.clone(), en.clone());
+            WaitCause::DeviceUnusable { wanted, usable: wanted - 1, device, zh, en }
+        };
+        let quota = |kind| WaitCause::Quota { kind, used: 7200, limit: 3600 };
+        vec![
+            WaitCause::DevicesBusy { running: task, busy: 1, wanted: 1, free: 0 },
+            WaitCause::DevicesBusy { running: task, busy: 2, wanted: 0, free: 0 },
+            WaitCause::DevicesBusy { running: task, busy: 2, wanted: 4, free: 2 },
+            WaitCause::NoUsableDevice { zh: zh.clone(), en: en.clone() },
+            WaitCause::Detecting,
+            WaitCause::Planning,
+            WaitCause::DeviceMemory { needed, device: device.clone(), free, holders: holders.clone() },
+            WaitCause::WholeDevice { device: device.clone(), free, total, holders: holders.clone() },
+            WaitCause::ForeignUse { device: device.clone(), holders },
+            WaitCause::TooLarge { needed, device: device.clone(), largest: free },
+            WaitCause::TooManyDevices { wanted: 4, usable: 2 },
+            unusable(1),
+            unusable(4),
+            trial(Some(free)),
+            trial(None),
+            WaitCause::Behind { task },
+            WaitCause::Dependency { task },
+            WaitCause::Moving,
+            WaitCause::Preempted { by: task },
+            WaitCause::Reserved { task, devices: 1, at },
+            WaitCause::Reserved { task, devices: 2, at },
+            WaitCause::QueuePaused { by },
+            WaitCause::QuietHours { until: at },
+            WaitCause::NotBefore { at },
+            WaitCause::Retry { failure: "gpu-lost".into(), retry: 2, at },
+            quota(QuotaKind::Running),
+            quota(QuotaKind::Gpus),
+            quota(QuotaKind::GpuTime),
+            WaitCause::NotPaying { with: task, gain_percent: 95 },
+            WaitCause::Reclaimed { device, service: "vllm".into() },
+            WaitCause::DiskFull { free, limit: total },
+            WaitCause::HostMemory { free, limit: total },
+        ]
+    }
+
+    /// How many variants there are: whoever adds one adds it here, and a sample above.
+    fn number(cause: &WaitCause) -> usize {
+        match cause {
+            WaitCause::DevicesBusy { .. } => 0,
+            WaitCause::NoUsableDevice { .. } => 1,
+            WaitCause::Detecting => 2,
+            WaitCause::Planning => 3,
+            WaitCause::DeviceMemory { .. } => 4,
+            WaitCause::WholeDevice { .. } => 5,
+            WaitCause::ForeignUse { .. } => 6,
+            WaitCause::TooLarge { .. } => 7,
+            WaitCause::TooManyDevices { .. } => 8,
+            WaitCause::DeviceUnusable { .. } => 9,
+            WaitCause::TrialFailed { .. } => 10,
+            WaitCause::Behind { .. } => 11,
+            WaitCause::Dependency { .. } => 12,
+            WaitCause::Moving => 13,
+            WaitCause::Preempted { .. } => 14,
+            WaitCause::Reserved { .. } => 15,
+            WaitCause::QueuePaused { .. } => 16,
+            WaitCause::QuietHours { .. } => 17,
+            WaitCause::NotBefore { .. } => 18,
+            WaitCause::Retry { .. } => 19,
+            WaitCause::Quota { .. } => 20,
+            WaitCause::NotPaying { .. } => 21,
+            WaitCause::Reclaimed { .. } => 22,
+            WaitCause::DiskFull { .. } => 23,
+            WaitCause::HostMemory { .. } => 24,
+        }
+    }
+
+    #[test]
+    fn every_cause_has_a_code_and_a_sentence_in_both_languages() {
+        let mut numbers: Vec<usize> = all().iter().map(number).collect();
+        numbers.dedup();
+        assert_eq!(numbers, (0..=24).collect::<Vec<_>>(), "a sample of each");
+        let is_chinese = |text: &str| text.chars().any(|letter| ('\u{4e00}'..='\u{9fff}').contains(&letter));
+        let mut said = std::collections::BTreeSet::new();
+        for cause in all() {
+            let reason = WaitReason { position: 3, cause: cause.into() };
+            let (zh, en) = (reason.sentence(Language::Zh), reason.sentence(Language::En));
+            assert!(is_chinese(&zh), "{zh}");
+            assert!(!en.is_empty() && !is_chinese(&en), "{en}");
+            assert!(said.insert(en.clone()), "said of two causes: {en}");
+            let stored = serde_json::to_value(&reason).unwrap();
+            assert_eq!(stored["cause"]["code"], reason.code());
+        }
+    }
+
+    /// Reasons of earlier versions are in people's databases.
+    #[test]
+    fn a_reason_without_the_newer_figures_can_be_read() {
+        let stored = r#"{"position":1,"cause":{"code":"devices_busy","running":"finetune_1_2","busy":2}}"#;
+        let reason: WaitReason = serde_json::from_str(stored).unwrap();
+        assert_eq!(reason.sentence(Language::En), "position 1; all 2 devices are busy");
     }
 }

@@ -25,10 +25,16 @@ impl WaitReason {
     fn of_now(&self, language: Language) -> String {
         let position = self.position;
         match (&*self.cause, language) {
-            (WaitCause::DevicesBusy { running, busy: 1 }, Language::Zh) => {
+            (WaitCause::DevicesBusy { wanted: wanted @ 2.., free, .. }, Language::Zh) => {
+                format!("排在第 {position} 位，同时需要 {wanted} 个设备，目前空闲 {free} 个")
+            }
+            (WaitCause::DevicesBusy { wanted: wanted @ 2.., free, .. }, Language::En) => {
+                format!("position {position}; wants {wanted} devices at once, {free} of them free now")
+            }
+            (WaitCause::DevicesBusy { running, busy: 1, .. }, Language::Zh) => {
                 format!("排在第 {position} 位，等待 {running} 释放设备")
             }
-            (WaitCause::DevicesBusy { running, busy: 1 }, Language::En) => {
+            (WaitCause::DevicesBusy { running, busy: 1, .. }, Language::En) => {
                 format!("position {position}; waiting for the device that {running} holds")
             }
             (WaitCause::DevicesBusy { busy, .. }, Language::Zh) => {
@@ -97,6 +103,18 @@ impl WaitReason {
             (WaitCause::TooManyDevices { wanted, usable }, Language::En) => {
                 format!("position {position}; wants {wanted} GPUs at once, {usable} are usable")
             }
+            (WaitCause::DeviceUnusable { wanted: ..=1, device, zh, .. }, Language::Zh) => {
+                format!("排在第 {position} 位，只有 {device} 能满足，但它目前不可用：{zh}")
+            }
+            (WaitCause::DeviceUnusable { wanted: ..=1, device, en, .. }, Language::En) => {
+                format!("position {position}; only {device} would do, and it cannot be used now: {en}")
+            }
+            (WaitCause::DeviceUnusable { wanted, usable, device, zh, .. }, Language::Zh) => {
+                format!("排在第 {position} 位，同时需要 {wanted} 块 GPU，目前可用 {usable} 块；{device} 不可用：{zh}")
+            }
+            (WaitCause::DeviceUnusable { wanted, usable, device, en, .. }, Language::En) => format!(
+                "position {position}; wants {wanted} GPUs at once, {usable} can be used now; {device} cannot: {en}"
+            ),
             (WaitCause::TrialFailed { device, needed, free, holder, message }, _) => {
                 let needed = gib(*needed);
                 let held = holder.as_ref().map(|holder| holder.describe(language));

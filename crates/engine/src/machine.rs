@@ -379,7 +379,7 @@ impl Machine {
         match self.running.keys().next() {
             Some(oldest) if self.running.len() >= inventory.devices.len() => {
                 let busy = u32::try_from(inventory.devices.len()).unwrap_or(u32::MAX);
-                WaitCause::DevicesBusy { running: *oldest, busy }
+                WaitCause::DevicesBusy { running: *oldest, busy, wanted: 0, free: 0 }
             }
             _ => WaitCause::Planning,
         }

@@ -63,7 +63,7 @@ impl Waits {
         if ledger.policy.one_at_a_time
             && let Some(running) = ledger.holders.first()
         {
-            let cause = Arc::new(WaitCause::DevicesBusy { running: *running, busy: 1 });
+            let cause = Arc::new(WaitCause::DevicesBusy { running: *running, busy: 1, wanted: 1, free: 0 });
             self.behind = Some(cause.clone());
             self.waits.push((waiting.task, cause));
             return true;
@@ -118,7 +118,7 @@ impl Waits {
         self.is_wanted = true;
         if !ledger.policy.backfill {
             self.behind = Some(match &*cause {
-                WaitCause::DevicesBusy { .. } | WaitCause::NoUsableDevice { .. } => cause,
+                WaitCause::DevicesBusy { wanted: ..=1, .. } | WaitCause::NoUsableDevice { .. } => cause,
                 _ => Arc::new(WaitCause::Behind { task: waiting.task }),
             });
         }
@@ -156,9 +156,9 @@ fn longest(waiting: &Waiting) -> SignedDuration {
     waiting.expected.unwrap_or(SignedDuration::MAX)
 }
 
-/// This machine can never run it, so it holds up nobody.
+/// This machine can never run it as it is, so it holds up nobody.
 pub fn is_for_ever(cause: &WaitCause) -> bool {
-    matches!(cause, WaitCause::TooLarge { .. } | WaitCause::TooManyDevices { .. })
+    matches!(cause, WaitCause::TooLarge { .. } | WaitCause::TooManyDevices { .. } | WaitCause::DeviceUnusable { .. })
 }
 
 /// The binding reason why no devices were found for this task.
@@ -168,6 +168,9 @@ fn cause(ledger: &Ledger<'_>, waiting: &Waiting) -> WaitCause {
     let Some(largest) = usable().max_by_key(|account| account.allocatable()) else { return nothing_usable(ledger) };
     let (wanted, found) = (waiting.demand.devices.max(1), possible().count() as u32);
     if found < wanted {
+        if let Some(cause) = unusable(ledger, waiting, found) {
+            return cause;
+        }
         return match waiting.demand.memory {
             Some(needed) if needed > largest.allocatable() => {
                 let (device, largest) = (label(largest.reading), largest.allocatable());
@@ -187,9 +190,26 @@ fn cause(ledger: &Ledger<'_>, waiting: &Waiting) -> WaitCause {
     }
     match ledger.holders.first() {
         // The one that has run longest is the likeliest to end first.
-        Some(oldest) => WaitCause::DevicesBusy { running: *oldest, busy: busy(ledger) },
+        Some(oldest) => {
+            let free = possible().filter(|account| place::fits(ledger, account, waiting)).count() as u32;
+            WaitCause::DevicesBusy { running: *oldest, busy: busy(ledger), wanted, free }
+        }
         None => nothing_usable(ledger),
     }
+}
+
+/// Devices that cannot be used at present would make up for what is wanting. The size of one may be unknown: then it is taken
+/// to be like the others that would do, if there are any.
+fn unusable(ledger: &Ledger<'_>, waiting: &Waiting, usable: u32) -> Option<WaitCause> {
+    let wanted = waiting.demand.devices.max(1);
+    let would_do = |account: &&Account<'_>| {
+        let is_known = account.reading.memory.is_some() || waiting.demand.memory.is_none() || usable > 0;
+        !account.reading.is_usable() && is_known && place::would_do(account, waiting)
+    };
+    let others = || ledger.accounts.iter().filter(would_do);
+    let reading = others().next().filter(|_| usable + others().count() as u32 >= wanted)?.reading;
+    let DeviceState::Unusable { zh, en, .. } = &reading.state else { return None };
+    Some(WaitCause::DeviceUnusable { wanted, usable, device: label(reading), zh: zh.clone(), en: en.clone() })
 }
 
 fn short_of_memory(ledger: &Ledger<'_>, account: &Account<'_>, waiting: &Waiting) -> WaitCause {

@@ -74,8 +74,13 @@ pub fn fits(ledger: &Ledger<'_>, account: &Account<'_>, waiting: &Waiting) -> bo
 
 /// The device would do if nobody else had anything on it.
 pub fn can_ever(account: &Account<'_>, waiting: &Waiting) -> bool {
+    account.reading.is_usable() && would_do(account, waiting)
+}
+
+/// The same whether it can be used now or not.
+pub fn would_do(account: &Account<'_>, waiting: &Waiting) -> bool {
     let large_enough = !account.is_shared() || waiting.demand.memory.is_none_or(|bytes| bytes <= account.allocatable());
     // A program sees one MIG instance at most.
     let combinable = waiting.demand.devices <= 1 || account.reading.device.mig.is_none();
-    account.reading.is_usable() && large_enough && combinable
+    large_enough && combinable
 }

@@ -228,6 +228,7 @@ pub fn wait(reason: &WaitReason, forecast: Option<&Forecast>) -> WaitView {
         WaitCause::TooLarge { needed, device, .. } => {
             WaitView { device: Some(device.clone()), needed_bytes: Some(*needed), ..view }
         }
+        WaitCause::DeviceUnusable { device, .. } => WaitView { device: Some(device.clone()), ..view },
         WaitCause::TrialFailed { device, needed, free, holder: who, .. } => WaitView {
             device: Some(device.clone()),
             needed_bytes: Some(*needed),

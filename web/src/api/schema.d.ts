@@ -2399,8 +2399,8 @@ export interface components {
             by?: string | null;
             /**
              * @description `devices_busy`, `no_usable_device`, `detecting`, `planning`, `device_memory`, `whole_device`, `foreign_use`, `too_large`,
-             *     `too_many_devices`, `trial_failed`, `behind`, `reserved`, `dependency`, `preempted`, `moving`, `queue_paused`,
-             *     `quiet_hours`, `not_before`, `retry`, `quota`, `measuring`, `not_paying`, `reclaimed`, `disk_full` or
+             *     `too_many_devices`, `device_unusable`, `trial_failed`, `behind`, `reserved`, `dependency`, `preempted`, `moving`,
+             *     `queue_paused`, `quiet_hours`, `not_before`, `retry`, `quota`, `measuring`, `not_paying`, `reclaimed`, `disk_full` or
              *     `host_memory`.
              */
             code: string;

@@ -72,7 +72,11 @@ proptest! {
                 }
                 PreemptReason::ToMove => {
                     let wants = |cause: &WaitCause| !matches!(
-                        cause, WaitCause::Quota { .. } | WaitCause::TooLarge { .. } | WaitCause::TooManyDevices { .. }
+                        cause,
+                        WaitCause::Quota { .. }
+                            | WaitCause::TooLarge { .. }
+                            | WaitCause::TooManyDevices { .. }
+                            | WaitCause::DeviceUnusable { .. }
                     );
                     let is_wanted = plan.waits.iter()
                         .any(|(task, reason)| moment.waiting(*task).blocked.is_none() && wants(&reason.cause));

@@ -17,7 +17,7 @@ fn the_reason_names_what_is_waited_for() {
     assert_eq!(cause(None, &[], alone()), WaitCause::Detecting);
     assert_eq!(
         cause(Some(vec![simulated(0)]), &[holding(3, "GPU-0", None, None)], alone()),
-        WaitCause::DevicesBusy { running: id(3), busy: 1 }
+        WaitCause::DevicesBusy { running: id(3), busy: 1, wanted: 1, free: 0 }
     );
     assert_eq!(
         cause(Some(vec![broken(0)]), &[], alone()),
@@ -44,7 +44,29 @@ fn the_reason_names_what_is_waited_for() {
     );
     assert_eq!(
         sentence(vec![gpu(0, 24, 0), broken(1)], &[], waiting(9, 2, Some(4))),
-        "position 1; wants 2 GPUs at once, 1 are usable"
+        "position 1; wants 2 GPUs at once, 1 can be used now; GPU 1 cannot: lost"
+    );
+    assert_eq!(
+        sentence(vec![gpu(0, 24, 0), broken(1)], &[], waiting(9, 3, Some(4))),
+        "position 1; wants 3 GPUs at once, 1 are usable"
+    );
+    let maintained = || {
+        let unusable = broken(1);
+        vec![gpu(0, 24, 0), Reading { state: unusable.state, ..gpu(1, 80, 0) }]
+    };
+    assert_eq!(
+        sentence(maintained(), &[], waiting(9, 1, Some(40))),
+        "position 1; only GPU 1 would do, and it cannot be used now: lost"
+    );
+    assert_eq!(
+        sentence(maintained(), &[], waiting(9, 1, Some(90))),
+        "position 1; no GPU here is large enough: needs 90.0 GiB, the largest, GPU 0, has 23.5 GiB. Use a smaller \
+         batch, shorter sequences or quantisation"
+    );
+    let busy = [holding(3, "GPU-0", None, None), holding(4, "GPU-1", None, None)];
+    assert_eq!(
+        sentence((0..4).map(simulated).collect(), &busy, waiting(9, 4, None)),
+        "position 1; wants 4 devices at once, 2 of them free now"
     );
     assert_eq!(
         sentence(vec![gpu(0, 24, 17)], &[], alone()),

@@ -26,6 +26,7 @@ const SIGNS: Record<string, Sign> = {
   no_usable_device: { icon: <ExclamationCircleOutlined />, tone: 'act' },
   too_large: { icon: <ExclamationCircleOutlined />, tone: 'act' },
   too_many_devices: { icon: <ExclamationCircleOutlined />, tone: 'act' },
+  device_unusable: { icon: <ExclamationCircleOutlined />, tone: 'act' },
   trial_failed: { icon: <ExclamationCircleOutlined />, tone: 'act' },
   disk_full: { icon: <HddOutlined />, tone: 'act' },
   host_memory: { icon: <HddOutlined />, tone: 'act' },
