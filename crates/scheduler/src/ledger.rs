@@ -140,7 +140,7 @@ impl Promise {
 
 impl<'a> Account<'a> {
     fn new(reading: &'a Reading, running: &[Running], end: impl Fn(&Running) -> Timestamp) -> Account<'a> {
-        let mut account = Account { reading, promises: Vec::new(), unused: 0, foreign: foreign(reading), freed: 0 };
+        let mut account = Account { reading, promises: Vec::new(), unused: 0, foreign: 0, freed: 0 };
         for running in running {
             for (granted, used) in running.grant.devices.iter().zip(&running.used) {
                 if granted.device == reading.device.id {
@@ -156,7 +156,20 @@ impl<'a> Account<'a> {
                 }
             }
         }
+        account.foreign = account.foreign();
         account
+    }
+
+    /// Bytes in use that are not this studio's tasks'. In a container the driver does not say whose a process is: then what
+    /// tasks say of themselves counts.
+    fn foreign(&self) -> u64 {
+        self.reading.memory.map_or(0, |memory| memory.used.saturating_sub(attributed(self.reading) + self.hidden()))
+    }
+
+    /// Bytes that tasks say they use beyond what the driver says of them.
+    fn hidden(&self) -> u64 {
+        let said: u64 = self.promises.iter().filter_map(|promise| promise.used).sum();
+        said.saturating_sub(attributed(self.reading))
     }
 
     fn add(&mut self, promise: Promise) {
@@ -266,7 +279,7 @@ impl<'a> Account<'a> {
 
     /// Other programs keep it from being used at all.
     pub fn is_left_alone(&self, policy: &Policy) -> bool {
-        policy.exclusive && self.is_shared() && foreign(self.reading) as f64 > DESKTOP_SHARE * self.allocatable() as f64
+        policy.exclusive && self.is_shared() && self.foreign as f64 > DESKTOP_SHARE * self.allocatable() as f64
     }
 
     pub fn is_mostly_free(&self) -> bool {
@@ -274,12 +287,12 @@ impl<'a> Account<'a> {
     }
 
     pub fn foreign_holders(&self) -> Vec<MemoryHolder> {
-        foreign_holders(self.reading)
+        foreign_holders(self.reading, self.hidden())
     }
 
     /// Who has its memory, the largest first: other programs, unknown ones, and tasks with what they were promised.
     pub fn memory_holders(&self) -> Vec<MemoryHolder> {
-        let mut holders = foreign_holders(self.reading);
+        let mut holders = self.foreign_holders();
         holders.extend(self.promises.iter().map(|promise| MemoryHolder {
             pid: None,
             name: None,
@@ -291,13 +304,13 @@ impl<'a> Account<'a> {
     }
 }
 
-/// Bytes in use that are not this studio's tasks'.
-fn foreign(reading: &Reading) -> u64 {
-    let own: u64 = reading.processes.iter().filter(|process| process.task.is_some()).filter_map(|p| p.bytes).sum();
-    reading.memory.map_or(0, |memory| memory.used.saturating_sub(own))
+/// Bytes that the driver says tasks of this studio use.
+fn attributed(reading: &Reading) -> u64 {
+    reading.processes.iter().filter(|process| process.task.is_some()).filter_map(|process| process.bytes).sum()
 }
 
-fn foreign_holders(reading: &Reading) -> Vec<MemoryHolder> {
+/// Without so many bytes that tasks have of what nobody accounts for.
+fn foreign_holders(reading: &Reading, ours: u64) -> Vec<MemoryHolder> {
     let foreign = reading.processes.iter().filter(|process| process.task.is_none());
     let mut holders: Vec<MemoryHolder> = foreign
         .map(|process| MemoryHolder {
@@ -307,7 +320,10 @@ fn foreign_holders(reading: &Reading) -> Vec<MemoryHolder> {
             task: None,
         })
         .collect();
-    let hidden = reading.unattributed.filter(|bytes| *bytes as f64 > DESKTOP_SHARE * reading_size(reading));
+    let hidden = reading
+        .unattributed
+        .map(|bytes| bytes.saturating_sub(ours))
+        .filter(|bytes| *bytes as f64 > DESKTOP_SHARE * reading_size(reading));
     holders.extend(hidden.map(|bytes| MemoryHolder { pid: None, name: None, bytes: Some(bytes), task: None }));
     holders.sort_by_key(|holder| std::cmp::Reverse(holder.bytes));
     holders
@@ -326,6 +342,6 @@ pub fn free(reading: &Reading, running: &[Running]) -> u64 {
 
 /// See [`crate::shortfall`].
 pub fn shortfall(reading: &Reading, running: &[Running]) -> Option<(u64, Vec<MemoryHolder>)> {
-    let bytes = Account::new(reading, running, |_| Timestamp::MAX).shortfall()?;
-    Some((bytes, foreign_holders(reading)))
+    let account = Account::new(reading, running, |_| Timestamp::MAX);
+    Some((account.shortfall()?, account.foreign_holders()))
 }

@@ -1,6 +1,8 @@
+use std::collections::BTreeMap;
+
 use domain::Priority;
 use jiff::{SignedDuration, Timestamp};
-use scheduler::{Policy, Waiting};
+use scheduler::{Policy, Queue, Waiting, plan};
 
 use crate::build::{NOW, id, inventory, lasting, minutes, plan_at, plan_of, simulated, started, waiting};
 
@@ -28,6 +30,24 @@ fn nobody_starves_behind_a_stream() {
             assert!(now.duration_since(NOW) <= SignedDuration::from_hours(24 * days), "{days} days and no turn");
         }
     }
+}
+
+/// Ordinary fair share: who has used less of late goes first, whoever came first and whoever takes longer.
+#[test]
+fn the_lighter_user_goes_first() {
+    let queue = [lasting(1, 1), Waiting { owner: "bo".into(), ..lasting(2, 4) }];
+    let inventory = inventory(vec![simulated(0)]);
+    let first = |policy: &Policy, ana: f64, bo: f64| {
+        let usage = BTreeMap::from([("ana".to_owned(), ana * 3600.0), ("bo".to_owned(), bo * 3600.0)]);
+        let quotas = BTreeMap::new();
+        let queue = Queue { waiting: &queue, running: &[], usage: &usage, closed: None, quotas: &quotas };
+        started(&plan(policy, Some(&inventory), queue, NOW))[0]
+    };
+    let full = Policy::default();
+    assert_eq!(first(&full, 10.0, 1.0), 2);
+    assert_eq!(first(&full, 1.0, 10.0), 1);
+    assert_eq!(first(&full, 10.0, 9.0), 1, "of one step: the shorter");
+    assert_eq!(first(&Policy { fair_share: false, ..full }, 10.0, 1.0), 1, "switched off");
 }
 
 /// Whatever starts first, the day-long one ends last: unless it starts at once, the other GPUs are idle at the end.

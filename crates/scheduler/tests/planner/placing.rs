@@ -63,6 +63,20 @@ fn a_gang_is_not_starved_by_tasks_of_unknown_length() {
     assert_eq!(started(&plan), [3], "who is known to be over in time goes first");
 }
 
+/// In a container the driver shows our processes as nobody's, or not at all; tasks say themselves what they use.
+#[test]
+fn what_tasks_say_they_use_is_not_taken_for_others() {
+    let mut card = gpu(0, 24, 0);
+    let memory = card.memory.as_mut().expect("measured");
+    (memory.used, memory.free) = (10 * GIB, memory.free - 10 * GIB);
+    let exclusive = Policy { exclusive: true, ..Policy::fifo() };
+    let starts = |used| {
+        let running = [holding(1, "GPU-0", Some(10), Some(used))];
+        started(&plan_of(&exclusive, Some(&inventory(vec![card.clone()])), &[waiting(2, 1, Some(4))], &running))
+    };
+    assert_eq!((starts(10), starts(2)), (vec![2], vec![]), "with 8 of somebody else's on it the card is left alone");
+}
+
 #[test]
 fn a_shortfall_is_what_others_took_of_the_promises() {
     let running = [holding(1, "GPU-0", Some(20), Some(5))];
