@@ -1,5 +1,5 @@
-use domain::{DeviceId, ProcessUse, Reading, WaitCause};
-use scheduler::{Policy, Running, Waiting, forecast};
+use domain::{DeviceId, ProcessUse, Reading, WaitCause, WaitReason};
+use scheduler::{Plan, Policy, Running, Waiting, forecast};
 
 use crate::build::{GIB, NOW, gpu, holding, id, inventory, lasting, minutes, plan_of, simulated, waiting};
 
@@ -88,6 +88,13 @@ fn nothing_is_said_of_what_other_programs_keep_from_starting() {
     assert_eq!(told_on(&easy, vec![served()], std::slice::from_ref(&alone), &[]), [], "it wants the card to itself");
     let refused = Waiting { refused: vec![(DeviceId("GPU-0".into()), WaitCause::Detecting)], ..lasting(1, 1) };
     assert_eq!(told_on(&easy, vec![gpu(0, 24, 0)], &[refused], &[]), [], "an allocation failed a moment ago");
+    let refused = Waiting { refused: vec![(DeviceId("GPU-1".into()), WaitCause::Detecting)], ..large(1) };
+    assert_eq!(told_on(&easy, readings(), &[refused], &running), [], "nor of what comes after the task on that card");
+    // Whatever else is in the way of one that could start now, by this account.
+    let (card, queue) = (inventory(vec![gpu(0, 24, 0)]), [lasting(1, 1)]);
+    let reason = WaitReason { position: 1, cause: WaitCause::Planning.into() };
+    let plan = Plan { waits: vec![(id(1), reason)], ..Plan::default() };
+    assert_eq!(forecast(&easy, &plan, &card, &queue, &[], NOW, 9), []);
     let exclusive = Policy { exclusive: true, ..easy.clone() };
     assert_eq!(told_on(&exclusive, vec![served()], &[lasting(1, 1)], &[]), [], "the card is left alone");
     // Those behind it go first, unless nobody goes before another.

@@ -56,10 +56,10 @@ impl Moment {
         Waiting { owner: running.owner.clone(), priority: running.priority, demand, ..alone }
     }
 
-    /// What the plan does not stop.
-    pub fn staying(&self, plan: &Plan) -> Vec<Running> {
+    /// What runs when the plan was carried out.
+    pub fn after(&self, plan: &Plan) -> Vec<Running> {
         let stays = |running: &&Running| !plan.preempts.iter().any(|preempt| preempt.task == running.task);
-        self.running.iter().filter(stays).cloned().collect()
+        self.running.iter().filter(stays).cloned().chain(self.begun(plan)).collect()
     }
 
     /// What the plan starts, as it would be seen running a moment later.

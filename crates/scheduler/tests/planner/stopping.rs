@@ -83,7 +83,7 @@ proptest! {
                     prop_assert!(settled && !is_wanted, "nobody else could have the idle device");
                     // It starts there, if it asks again.
                     let again = Waiting { expected: None, ..moment.again(victim) };
-                    let alone = Moment { waiting: vec![again], running: moment.staying(&plan), ..moment.clone() };
+                    let alone = Moment { waiting: vec![again], running: moment.after(&plan), ..moment.clone() };
                     let target = alone.plan().starts.iter().map(|start| start.grant.devices[0].device.clone()).next();
                     let is_idle = |device| !moment.running.iter().any(|running| holds(running, &device));
                     prop_assert!(target.is_some_and(is_idle));
