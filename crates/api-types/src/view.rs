@@ -249,6 +249,9 @@ pub struct JournalEntry {
     pub from: Option<String>,
     pub to: String,
     pub why: String,
+    /// The same in Chinese.
+    #[serde(default)]
+    pub why_zh: String,
 }
 
 /// One point of the loss curve.
@@ -346,6 +349,9 @@ pub struct StudioView {
     /// Databases that were found damaged while the studio runs: `studio` or `audit`. The next start repairs them.
     #[serde(default)]
     pub damaged: Vec<String>,
+    /// What the machine is short of now, so that no task starts: `disk-full`, `host-memory`.
+    #[serde(default)]
+    pub short_of: Vec<Message>,
 }
 
 /// A damaged database that was replaced.

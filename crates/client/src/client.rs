@@ -36,6 +36,7 @@ pub struct Client {
 pub struct TaskFilter {
     /// A state's word, such as `queued`.
     pub status: Option<String>,
+    pub owner: Option<String>,
     pub limit: Option<u32>,
     /// Only tasks older than this one: `next_before` of the page before.
     pub before: Option<String>,
@@ -91,7 +92,8 @@ impl Client {
     pub fn tasks(&self, filter: &TaskFilter) -> Result<TaskPage> {
         let mut path = String::from("/api/v1/tasks?");
         let limit = filter.limit.map(|limit| limit.to_string());
-        let fields = [("status", &filter.status), ("limit", &limit), ("before", &filter.before)];
+        let TaskFilter { status, owner, before, .. } = filter;
+        let fields = [("status", status), ("owner", owner), ("limit", &limit), ("before", before)];
         for (name, value) in fields.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
             path.push_str(&format!("{name}={}&", encode(value)));
         }

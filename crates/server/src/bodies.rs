@@ -18,7 +18,7 @@ use crate::{
     app::App,
     connections::Peer,
     error::{ApiError, Result},
-    shares,
+    extract, shares,
 };
 
 /// Largest body of a request that is not an upload, in bytes.
@@ -69,7 +69,7 @@ async fn whole(body: Body, limit: u64, patience: Duration) -> Result<Bytes> {
         let mut stream = body.into_data_stream();
         let mut whole = Vec::new();
         while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| ApiError::bad_request("body", format!("the body broke off: {error}")))?;
+            let chunk = chunk.map_err(|error| extract::broken_off(&format!("the body broke off: {error}")))?;
             if (whole.len() + chunk.len()) as u64 > limit {
                 return Err(ApiError::too_large(limit));
             }

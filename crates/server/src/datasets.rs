@@ -140,8 +140,7 @@ impl Datasets {
             }
             timeout_at(until, self.pass(&mut field, &mut passed)).await.unwrap_or_else(|_| Err(stalled()))?;
         }
-        Err(ApiError::invalid("the multipart field `file` is missing")
-            .zh("缺少表单字段 file")
+        Err(ApiError::invalid("the multipart field `file` is missing", "缺少表单字段 file")
             .next("Send the data set as the field `file`"))
     }
 
@@ -290,7 +289,8 @@ impl Datasets {
         if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
             return ApiError::too_large(self.limit);
         }
-        ApiError::bad_request("multipart", error.body_text())
+        let reason = error.body_text();
+        ApiError::bad_request("multipart", reason.clone()).zh(format!("无法读取上传的表单：{reason}；请重新上传"))
     }
 }
 

@@ -36,8 +36,8 @@ impl ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, code, detail)
     }
 
-    pub fn invalid(detail: impl Into<String>) -> ApiError {
-        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", detail)
+    pub fn invalid(detail: impl Into<String>, zh: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", detail).zh(zh)
     }
 
     pub fn not_found(what: impl Into<String>) -> ApiError {
@@ -75,6 +75,7 @@ impl ApiError {
     pub fn internal(what: &str, error: impl std::fmt::Display) -> ApiError {
         tracing::error!("{what}: {error}");
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", format!("{what}: {error}"))
+            .zh(format!("Studio 内部出错（{what}: {error}）；请查看数据目录中的 logs/studio.log"))
             .next("See logs/studio.log in the studio's home")
     }
 

@@ -29,18 +29,28 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "not-json",
                 "the body must be JSON with Content-Type: application/json",
-            ));
+            )
+            .zh("请求体必须是 JSON，并带有 Content-Type: application/json"));
         }
         let body = Bytes::from_request(request, app).await.map_err(body_error)?;
-        serde_json::from_slice(&body).map(Json).map_err(|error| ApiError::invalid(format!("the body: {error}")))
+        serde_json::from_slice(&body).map(Json).map_err(|error| unreadable(&format!("the body: {error}")))
     }
+}
+
+/// What the parsers say themselves is English.
+pub fn unreadable(reason: &str) -> ApiError {
+    ApiError::invalid(reason, format!("无法读取请求内容：{reason}"))
 }
 
 pub fn body_error(error: BytesRejection) -> ApiError {
     if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
         return ApiError::too_large(bodies::BODY_LIMIT);
     }
-    ApiError::bad_request("body", error.body_text())
+    broken_off(&error.body_text())
+}
+
+pub fn broken_off(reason: &str) -> ApiError {
+    ApiError::bad_request("body", reason).zh(format!("请求体没有完整收到：{reason}；请重新发送"))
 }
 
 /// The `{id}` of a path; what is no task id is no task.
@@ -64,17 +74,17 @@ impl<T: DeserializeOwned> FromRequestParts<Shared> for Params<T> {
 
     async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Params<T>> {
         let query = Query::from_request_parts(parts, app).await;
-        query.map(|Query(params)| Params(params)).map_err(|error| ApiError::invalid(error.body_text()))
+        query.map(|Query(params)| Params(params)).map_err(|error| unreadable(&error.body_text()))
     }
 }
 
 /// Turns the router's own plain refusals into the shape that all errors have.
 pub async fn method_not_allowed() -> ApiError {
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method Not Allowed")
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method Not Allowed").zh("该地址不支持这个方法")
 }
 
 pub async fn no_such_route() -> impl IntoResponse {
-    ApiError::not_found("Not Found").next("GET /api/openapi.json lists the routes")
+    ApiError::not_found("Not Found").zh("没有这个地址").next("GET /api/openapi.json lists the routes")
 }
 
 /// A multipart form.
@@ -86,7 +96,7 @@ impl FromRequest<Shared> for Form {
     async fn from_request(request: Request, app: &Shared) -> Result<Form> {
         let form = Multipart::from_request(request, app).await;
         form.map(Form).map_err(|error| {
-            ApiError::invalid(error.body_text()).next("Send the data set as the field `file` of a multipart form")
+            unreadable(&error.body_text()).next("Send the data set as the field `file` of a multipart form")
         })
     }
 }

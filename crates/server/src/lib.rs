@@ -36,6 +36,7 @@ mod submit;
 mod sweep;
 mod v1;
 mod view;
+mod why;
 
 use std::{io, net::SocketAddr, sync::Arc};
 

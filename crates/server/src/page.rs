@@ -24,7 +24,9 @@ pub async fn page(request: Request) -> Response {
     let asset = match web_assets::asset(path) {
         Some(asset) => asset,
         // A file of an older build; the page itself would only confuse whoever asked for a script.
-        None if path.starts_with("/assets/") => return ApiError::not_found("Not Found").into_response(),
+        None if path.starts_with("/assets/") => {
+            return ApiError::not_found("Not Found").zh("没有这个地址").into_response();
+        }
         // A deep link, which the page's own router understands.
         None => return index(),
     };

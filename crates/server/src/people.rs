@@ -120,8 +120,12 @@ pub fn create_token(accounts: &Accounts, account: &str, token: NewToken, most: A
     let NewToken { name, scope: word, expires_in_days, account: _ } = token;
     let name = name_of(&name)?;
     let account = find(accounts, account)?;
-    let scope = Access::parse(&word)
-        .ok_or_else(|| ApiError::invalid(format!("scope is {word:?}; use read, submit or admin")))?;
+    let scope = Access::parse(&word).ok_or_else(|| {
+        ApiError::invalid(
+            format!("scope is {word:?}; use read, submit or admin"),
+            format!("scope 为 {word:?}；请用 read、submit 或 admin"),
+        )
+    })?;
     if scope > most {
         let (most, scope) = (most.as_str(), scope.as_str());
         return Err(ApiError::new(
@@ -136,7 +140,12 @@ pub fn create_token(accounts: &Accounts, account: &str, token: NewToken, most: A
     let expires_at = match expires_in_days {
         None => None,
         Some(days @ 1..=LONGEST_LIFE) => Some(now + SignedDuration::from_hours(24 * i64::from(days))),
-        Some(days) => return Err(ApiError::invalid(format!("expires_in_days is {days}; use 1 to {LONGEST_LIFE}"))),
+        Some(days) => {
+            return Err(ApiError::invalid(
+                format!("expires_in_days is {days}; use 1 to {LONGEST_LIFE}"),
+                format!("expires_in_days 为 {days}；请用 1 到 {LONGEST_LIFE}"),
+            ));
+        }
     };
     if accounts.tokens()?.iter().filter(|token| token.account == account.username).count() >= TOKENS {
         return Err(ApiError::conflict("too-many-tokens", format!("{} has {TOKENS} tokens", account.username))
@@ -185,16 +194,27 @@ fn name_of(name: &str) -> Result<&str> {
 }
 
 fn role_of(word: &str) -> Result<Role> {
-    Role::parse(word).ok_or_else(|| ApiError::invalid(format!("role is {word:?}; use owner, member or viewer")))
+    Role::parse(word).ok_or_else(|| {
+        ApiError::invalid(
+            format!("role is {word:?}; use owner, member or viewer"),
+            format!("role 为 {word:?}；请用 owner、member 或 viewer"),
+        )
+    })
 }
 
 fn allowance(quota: Quota) -> Result<Allowance> {
     let Quota { weight, running, queued, gpus, gpu_hours_per_day, disk_bytes } = quota;
     if !(weight > 0.0 && weight <= 1000.0) {
-        return Err(ApiError::invalid(format!("quota.weight is {weight}; use a number above 0, at most 1000")));
+        return Err(ApiError::invalid(
+            format!("quota.weight is {weight}; use a number above 0, at most 1000"),
+            format!("quota.weight 为 {weight}；请用大于 0、不超过 1000 的数"),
+        ));
     }
     if let Some(hours) = gpu_hours_per_day.filter(|hours| !(*hours >= 0.0 && hours.is_finite())) {
-        return Err(ApiError::invalid(format!("quota.gpu_hours_per_day is {hours}; use 0 or more")));
+        return Err(ApiError::invalid(
+            format!("quota.gpu_hours_per_day is {hours}; use 0 or more"),
+            format!("quota.gpu_hours_per_day 为 {hours}；请用 0 或更大的数"),
+        ));
     }
     Ok(Allowance { weight, running, queued, gpus, gpu_hours_per_day, disk_bytes })
 }

@@ -103,10 +103,16 @@ async fn check(app: &Shared, request: &Request, who: &Who) -> Result<()> {
     let Request { name, time_limit, after, priority, .. } = request;
     may_have(who, *priority)?;
     if name.as_ref().is_some_and(|name| name.trim().chars().count() > NAME_LENGTH) {
-        return Err(ApiError::invalid(format!("name is longer than {NAME_LENGTH} characters")));
+        return Err(ApiError::invalid(
+            format!("name is longer than {NAME_LENGTH} characters"),
+            format!("name 超过了 {NAME_LENGTH} 个字符"),
+        ));
     }
     if *time_limit == Some(0) {
-        return Err(ApiError::invalid("time_limit_seconds is 0; use 1 or more, or leave it out"));
+        return Err(ApiError::invalid(
+            "time_limit_seconds is 0; use 1 or more, or leave it out",
+            "time_limit_seconds 为 0；请用 1 或更大的数，或不填",
+        ));
     }
     if !after.is_empty() {
         let (app, after) = (app.clone(), after.clone());
@@ -181,7 +187,12 @@ fn ready(asker: &Asker<'_>, request: Request) -> Result<Ready> {
 fn check_dependency(app: &App, dependency: &Dependency) -> Result<()> {
     let Dependency { task, condition } = dependency;
     let found = app.engine.task(*task)?;
-    let found = found.ok_or_else(|| ApiError::invalid(format!("after names {task}, which is no task here")))?;
+    let found = found.ok_or_else(|| {
+        ApiError::invalid(
+            format!("after names {task}, which is no task here"),
+            format!("after 中的 {task} 不存在，可能已被删除"),
+        )
+    })?;
     let kind = found.task.state.kind();
     if *condition == Condition::Any || !kind.is_final() || kind == StateKind::Completed {
         return Ok(());

@@ -40,11 +40,13 @@ pub fn members(group: &SubmitGroup) -> Result<Vec<Member>> {
         (None, Some(command), Some(range), true) => indexed(command, *range),
         (Some(_), None, Some(_), true) => Err(ApiError::invalid(
             "array is for commands; sweep a fine-tune's fields with over, such as {\"seed\": [1, 2, 3]}",
+            "array 只用于命令；微调请用 over 扫描参数，例如 {\"seed\": [1, 2, 3]}",
         )),
-        (Some(_), Some(_), ..) | (None, None, ..) => {
-            Err(ApiError::invalid("give exactly one of `fine_tune` and `command` in task"))
-        }
-        _ => Err(ApiError::invalid("give exactly one of `over` and `array`")),
+        (Some(_), Some(_), ..) | (None, None, ..) => Err(ApiError::invalid(
+            "give exactly one of `fine_tune` and `command` in task",
+            "task 中须且只能给出 `fine_tune` 和 `command` 之一",
+        )),
+        _ => Err(ApiError::invalid("give exactly one of `over` and `array`", "须且只能给出 `over` 和 `array` 之一")),
     }
 }
 
@@ -53,7 +55,7 @@ fn fine_tunes(request: &FineTuneRequest, over: &BTreeMap<String, Vec<Value>>) ->
     for (name, values) in over {
         let field = SHORT.iter().find(|(short, _)| short == name).map_or(name.as_str(), |(_, field)| field);
         if fields.insert(field, values.as_slice()).is_some() {
-            return Err(ApiError::invalid(format!("over names {field} twice")));
+            return Err(ApiError::invalid(format!("over names {field} twice"), format!("over 中 {field} 出现了两次")));
         }
     }
     let member = |point: Point<'_>| {
@@ -72,10 +74,14 @@ fn commands(command: &CommandRequest, over: &BTreeMap<String, Vec<Value>>) -> Re
             || !name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
         if wrong {
             let detail = format!("over names {name:?}; a command's parameters have letters, digits and _");
-            return Err(ApiError::invalid(detail));
+            let zh = format!("over 中的名称 {name:?} 无法使用；命令的参数名由字母、数字和 _ 组成");
+            return Err(ApiError::invalid(detail, zh));
         }
         if variables.insert(name.to_ascii_uppercase(), name).is_some() {
-            return Err(ApiError::invalid(format!("over names {name} twice, in other letters")));
+            return Err(ApiError::invalid(
+                format!("over names {name} twice, in other letters"),
+                format!("over 中 {name} 以不同的大小写出现了两次"),
+            ));
         }
     }
     let over = over.iter().map(|(name, values)| (name.as_str(), values.as_slice())).collect();
@@ -92,7 +98,10 @@ fn commands(command: &CommandRequest, over: &BTreeMap<String, Vec<Value>>) -> Re
 
 fn indexed(command: &CommandRequest, ArrayRange { from, to }: ArrayRange) -> Result<Vec<Member>> {
     if to < from {
-        return Err(ApiError::invalid(format!("array goes from {from} to {to}; begin with the smaller one")));
+        return Err(ApiError::invalid(
+            format!("array goes from {from} to {to}; begin with the smaller one"),
+            format!("array 从 {from} 到 {to}；请从较小的数开始"),
+        ));
     }
     let size = u64::from(to - from) + 1;
     at_most_largest(Some(size))?;
@@ -110,7 +119,8 @@ type Point<'a> = Vec<(&'a str, &'a Value)>;
 
 fn points<'a>(over: &BTreeMap<&'a str, &'a [Value]>) -> Result<Vec<Point<'a>>> {
     if let Some((name, _)) = over.iter().find(|(_, values)| values.is_empty()) {
-        return Err(ApiError::invalid(format!("over has no values for {name}")));
+        let zh = format!("over 中 {name} 没有取值");
+        return Err(ApiError::invalid(format!("over has no values for {name}"), zh));
     }
     at_most_largest(over.values().try_fold(1u64, |size, values| size.checked_mul(values.len() as u64)))?;
     let mut points: Vec<Point<'a>> = vec![Vec::new()];
@@ -148,8 +158,8 @@ fn set(request: FineTuneRequest, field: &str, value: &Value) -> Result<FineTuneR
         _ => Err(error),
     };
     with(value.clone()).or_else(read).map_err(|error| {
-        ApiError::invalid(format!("over.{field}: {error}"))
-            .zh(format!("over.{field} 无法使用：{error}。请改正参数名或取值，整组都没有提交"))
+        let zh = format!("over.{field} 无法使用：{error}。请改正参数名或取值，整组都没有提交");
+        ApiError::invalid(format!("over.{field}: {error}"), zh)
             .next(format!("Correct {field} or its values; none of the group was taken"))
     })
 }
@@ -174,9 +184,10 @@ fn words(name: &str, value: &Value) -> Result<String> {
             let items = items.iter().map(|item| words(name, item)).collect::<Result<Vec<_>>>()?;
             Ok(items.join("+"))
         }
-        Value::Null | Value::Object(_) => {
-            Err(ApiError::invalid(format!("over.{name} has {value}; use numbers, texts, true or false")))
-        }
+        Value::Null | Value::Object(_) => Err(ApiError::invalid(
+            format!("over.{name} has {value}; use numbers, texts, true or false"),
+            format!("over.{name} 的取值 {value} 无法使用；请用数字、文本、true 或 false"),
+        )),
     }
 }
 

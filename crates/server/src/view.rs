@@ -13,7 +13,7 @@ use engine::{Forecast, Handle, TaskSnapshot, Waits};
 use jiff::Timestamp;
 use store::JournalRow;
 
-use crate::auth::Who;
+use crate::{auth::Who, why};
 
 /// Waiting tasks that a `queue` event lists.
 const QUEUE_ENTRIES: usize = 500;
@@ -361,8 +361,11 @@ pub fn queue(waits: &Waits, engine: &Handle) -> QueueEvent {
     }
 }
 
-pub fn journal(row: JournalRow) -> JournalEntry {
+/// `warnings`: of the task, which the journal quotes.
+pub fn journal(row: JournalRow, warnings: &[Warning]) -> JournalEntry {
+    let warning = warnings.iter().find(|warning| warning.en == row.why);
     JournalEntry {
+        why_zh: warning.map_or_else(|| why::in_chinese(&row.why), |warning| warning.zh.clone()),
         seq: row.seq,
         at: row.at.to_string(),
         task_id: row.task.to_string(),

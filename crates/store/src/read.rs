@@ -26,9 +26,10 @@ pub struct StoredTask {
 }
 
 /// Which tasks to list, newest first.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Filter {
     pub kind: Option<StateKind>,
+    pub owner: Option<String>,
     /// Only tasks of the group that begins with this one.
     pub group: Option<TaskId>,
     /// Only tasks older than this one.
@@ -82,12 +83,14 @@ impl Reader {
         if let Some(first) = filter.group {
             condition += &format!(" AND group_first = {}", first.number);
         }
+        // Without an owner it is bound all the same, and means nothing.
+        condition += if filter.owner.is_some() { " AND owner = ?3" } else { " AND ?3 IS NULL" };
         let sql = select_tasks(&condition) + " ORDER BY number DESC LIMIT ?2";
         let before = filter.before.map_or(i64::MAX, |id| id.number as i64);
         let limit = filter.limit.map_or(-1, i64::from);
         self.with(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;
-            let mut found = statement.query(params![before, limit])?;
+            let mut found = statement.query(params![before, limit, filter.owner])?;
             let mut tasks = Vec::new();
             while let Some(row) = found.next()? {
                 tasks.push(stored_task(row)?);
@@ -110,10 +113,16 @@ impl Reader {
 
     /// Number of tasks in each state that has any.
     pub fn counts(&self) -> Result<BTreeMap<StateKind, u64>> {
+        self.counts_of(None)
+    }
+
+    /// The same of one owner, or of everybody.
+    pub fn counts_of(&self, owner: Option<&str>) -> Result<BTreeMap<StateKind, u64>> {
         self.with(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT kind, count(*) FROM task WHERE removed_at IS NULL GROUP BY kind")?;
-            let mut found = statement.query([])?;
+            let whose = if owner.is_some() { "owner = ?1" } else { "?1 IS NULL" };
+            let sql = format!("SELECT kind, count(*) FROM task WHERE removed_at IS NULL AND {whose} GROUP BY kind");
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut found = statement.query([owner])?;
             let mut counts = BTreeMap::new();
             while let Some(row) = found.next()? {
                 if let Some(kind) = StateKind::parse(&row.get::<_, String>(0)?) {

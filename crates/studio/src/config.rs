@@ -275,13 +275,18 @@ impl Config {
         let config: Config = toml::from_str(content).map_err(|error| error.to_string().trim_end().to_owned())?;
         let limit = config.server.upload_limit_gb;
         if !(limit > 0.0 && limit <= 1_000_000.0) {
-            return Err(format!("server.upload_limit_gb = {limit}: expected a number above 0"));
+            return Err(text(
+                format!("server.upload_limit_gb = {limit}：应为大于 0 的数"),
+                format!("server.upload_limit_gb = {limit}: expected a number above 0"),
+            ));
         }
         if config.server.tls_cert.is_some() != config.server.tls_key.is_some() {
-            return Err("server.tls_cert and server.tls_key: give both or neither".into());
+            let zh = "server.tls_cert 和 server.tls_key：须同时给出，或都不给出";
+            return Err(text(zh, "server.tls_cert and server.tls_key: give both or neither").into());
         }
         if config.queue.time_limit.is_zero() {
-            return Err("queue.time_limit = 0: expected a duration above 0, such as \"6h\"".into());
+            let zh = "queue.time_limit = 0：应为大于 0 的时长，例如 \"6h\"";
+            return Err(text(zh, "queue.time_limit = 0: expected a duration above 0, such as \"6h\"").into());
         }
         if config.tasks.host_memory.is_some_and(|bytes| bytes < LEAST_HOST_MEMORY) {
             return Err("tasks.host_memory: expected 64MiB or more".into());
@@ -293,15 +298,19 @@ impl Config {
             return Err("tasks.keep_checkpoints: expected 1 to 1000".into());
         }
         if config.gpus.tasks_per_gpu == 0 {
-            return Err("gpus.tasks_per_gpu = 0: expected 1 or more".into());
+            let zh = "gpus.tasks_per_gpu = 0：应为 1 或更大的数";
+            return Err(text(zh, "gpus.tasks_per_gpu = 0: expected 1 or more").into());
         }
         if config.gpus.sweep_deadline.is_zero() {
-            return Err("gpus.sweep_deadline = 0: expected a duration above 0, such as \"2s\"".into());
+            let zh = "gpus.sweep_deadline = 0：应为大于 0 的时长，例如 \"2s\"";
+            return Err(text(zh, "gpus.sweep_deadline = 0: expected a duration above 0, such as \"2s\"").into());
         }
         let unnamed = |service: &&Service| service.name.is_empty() || service.command_contains.is_empty();
         if let Some(Service { name, command_contains }) = config.gpus.services.iter().find(unnamed) {
-            return Err(format!(
-                "gpus.services with name = {name:?}, command_contains = {command_contains:?}: neither may be empty"
+            let given = format!("name = {name:?}, command_contains = {command_contains:?}");
+            return Err(text(
+                format!("gpus.services（{given}）：两者都不能为空"),
+                format!("gpus.services with {given}: neither may be empty"),
             ));
         }
         Ok(config)
@@ -388,6 +397,13 @@ fn some_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result
 
 fn start_hours<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<StartHours, D::Error> {
     let lines = Vec::<String>::deserialize(deserializer)?;
+    let wrong = lines.iter().find(|line| StartHours::parse([line.as_str()]).is_err());
+    if let Some(line) = wrong {
+        return Err(de::Error::custom(text(
+            format!("{line:?} 不是一周中的时段；写法如 `22:00-08:00`、`sat-sun` 或 `mon-fri 19:00-07:00`"),
+            format!("{line:?} is no time of the week; write it like `22:00-08:00`, `sat-sun` or `mon-fri 19:00-07:00`"),
+        )));
+    }
     StartHours::parse(lines.iter().map(String::as_str)).map_err(de::Error::custom)
 }
 

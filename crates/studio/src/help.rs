@@ -357,6 +357,8 @@ const CHINESE: &[(&str, &str)] = &[
         "owner、member 或 viewer [默认：第一个为 owner，之后为 member]",
     ),
     ("Read the password from the first line of stdin", "从标准输入的第一行读取密码"),
+    ("Only tasks of this person", "只列出此人的任务"),
+    ("Only one's own tasks", "只列出自己的任务"),
     (
         "Hand over the tasks and data sets that a removed account of this name has left behind",
         "把同名的已删除账号留下的任务和数据集移交给该账号",

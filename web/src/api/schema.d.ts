@@ -1788,6 +1788,8 @@ export interface components {
             to: string;
             who: string;
             why: string;
+            /** @description The same in Chinese. */
+            why_zh?: string;
         };
         LogChunk: {
             /**
@@ -2179,6 +2181,8 @@ export interface components {
             queue_warning: number;
             /** @description Databases that were found damaged and replaced, the newest first, until somebody deletes the damaged file. */
             recoveries: components["schemas"]["RecoveryView"][];
+            /** @description What the machine is short of now, so that no task starts: `disk-full`, `host-memory`. */
+            short_of?: components["schemas"]["Message"][];
             started_at: string;
             /**
              * Format: int64
@@ -4641,6 +4645,8 @@ export interface operations {
                 status?: string;
                 /** @description Only tasks of this group. */
                 group?: string;
+                /** @description Only tasks of this person, whose alone are counted then. */
+                owner?: string;
                 /** @description 1 to 500. */
                 limit?: number;
                 /** @description Only tasks older than this one: `next_before` of the page before. */

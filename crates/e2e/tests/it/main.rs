@@ -10,6 +10,7 @@ mod machine;
 mod order;
 mod packing;
 mod people;
+mod plan;
 mod queue;
 mod refusals;
 mod retries;

@@ -91,7 +91,7 @@ pub async fn login(
     peer: Peer,
     form: std::result::Result<Form<Credentials>, FormRejection>,
 ) -> std::result::Result<SignedIn, (Extension<About>, ApiError)> {
-    let form = form.map_err(|error| (Extension(About::default()), ApiError::invalid(error.body_text())))?;
+    let form = form.map_err(|error| (Extension(About::default()), extract::unreadable(&error.body_text())))?;
     let Form(Credentials { username, password }) = form;
     let about = About { who: Some(username.chars().take(64).collect()), ..About::default() };
     let signed_in = async {

@@ -101,7 +101,7 @@ struct Fields<'a>(&'a Map<String, Value>);
 impl Fields<'_> {
     fn text(&self, name: &str) -> Result<String> {
         match self.0.get(name) {
-            None => Err(ApiError::invalid(format!("缺少字段 {name}"))),
+            None => Err(ApiError::invalid(format!("缺少字段 {name}"), format!("缺少字段 {name}"))),
             Some(Value::String(text)) => Ok(text.clone()),
             Some(other) => Err(wrong(name, "字符串", other)),
         }
@@ -146,7 +146,8 @@ impl Fields<'_> {
 
 fn wrong(name: &str, expected: &str, got: &Value) -> ApiError {
     let got: String = got.to_string().chars().take(80).collect();
-    ApiError::invalid(format!("字段 {name} 应为{expected}，收到 {got}"))
+    let said = format!("字段 {name} 应为{expected}，收到 {got}");
+    ApiError::invalid(said.clone(), said)
 }
 
 #[cfg(test)]

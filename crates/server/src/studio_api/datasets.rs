@@ -82,6 +82,7 @@ async fn prepare_docs(State(app): State<Shared>, Caller(who): Caller) -> Result<
     let DocsDataset { path, samples } = blocking(move || {
         let docs = docs_dataset::prepare(&docs_dataset::url_from_env(), &uploads).map_err(|error| {
             ApiError::new(axum::http::StatusCode::BAD_GATEWAY, "docs-unavailable", error.to_string())
+                .zh(error.message_zh())
                 .next("Check the network, or set SAGE_DOCS_URL to an archive that can be reached")
         })?;
         if let Some(name) = preparing.datasets.upload_name(&docs.path) {

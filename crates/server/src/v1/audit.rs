@@ -7,7 +7,7 @@ use utoipa::IntoParams;
 use crate::{
     app::Shared,
     auth,
-    error::{ApiError, Result, blocking},
+    error::{Result, blocking},
     extract::Params,
 };
 
@@ -41,7 +41,7 @@ pub async fn list(State(app): State<Shared>, Params(params): Params<AuditParams>
     let AuditParams { who, action, limit, before } = params;
     let limit = limit.unwrap_or(DEFAULT_PAGE);
     if !(1..=LARGEST_PAGE).contains(&limit) {
-        return Err(ApiError::invalid(format!("limit is {limit}; use 1 to {LARGEST_PAGE}")));
+        return Err(super::tasks::bad_limit(limit, LARGEST_PAGE));
     }
     blocking(move || {
         let mut rows = app.audit.rows(&AuditFilter { before, who, action, limit: limit + 1 })?;

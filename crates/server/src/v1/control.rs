@@ -123,7 +123,11 @@ fn devices(app: &App, id: &str) -> Result<Vec<DeviceId>> {
     };
     if numbered.iter().any(|reading| reading.device.kind != first.device.kind) {
         let ids: Vec<String> = numbered.iter().map(|reading| reading.device.id.to_string()).collect();
-        return Err(ApiError::invalid(format!("{id} is the number of several devices; name one: {}", ids.join(", "))));
+        let ids = ids.join(", ");
+        return Err(ApiError::invalid(
+            format!("{id} is the number of several devices; name one: {ids}"),
+            format!("有多个设备的编号是 {id}；请指定其中一个：{ids}"),
+        ));
     }
     Ok(numbered.iter().map(|reading| reading.device.id.clone()).collect())
 }

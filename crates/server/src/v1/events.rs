@@ -58,7 +58,7 @@ pub async fn events(
         None => None,
         Some(value) => {
             let id = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-            Some(id.ok_or_else(|| ApiError::invalid("Last-Event-ID is not a number"))?)
+            Some(id.ok_or_else(|| ApiError::invalid("Last-Event-ID is not a number", "Last-Event-ID 不是数字"))?)
         }
     };
     let after = header.or(params.last_event_id);

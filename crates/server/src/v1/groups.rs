@@ -37,7 +37,7 @@ pub async fn submit(
     let request = |member: sweep::Member| Ok((tasks::request(body.task.clone(), member.recipe)?, member.label));
     let requests = members.into_iter().map(request).collect::<Result<Vec<_>>>()?;
     let tasks = submit_group(&app, requests, &who).await?;
-    let first = *tasks.first().ok_or_else(|| ApiError::invalid("the group has no tasks"))?;
+    let first = *tasks.first().ok_or_else(|| ApiError::invalid("the group has no tasks", "该组没有任务"))?;
     let snapshots = of_group(&app, first).await?;
     let waiting = app.engine.view().waits().tasks.len();
     let created = CreatedGroup {

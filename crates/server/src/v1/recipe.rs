@@ -24,7 +24,11 @@ pub fn fine_tune(request: FineTuneRequest) -> Result<FineTune> {
     if let Some(name) = &request.preset {
         let preset = Preset::find(name).ok_or_else(|| {
             let names: Vec<&str> = recipes::presets().iter().map(|preset| preset.name).collect();
-            ApiError::invalid(format!("preset {name:?} is none of {}", names.join(", ")))
+            let names = names.join(", ");
+            ApiError::invalid(
+                format!("preset {name:?} is none of {names}"),
+                format!("没有预设 {name:?}；可用的预设：{names}"),
+            )
         })?;
         preset.apply(&mut recipe);
     }
@@ -82,7 +86,9 @@ impl From<Trainer> for TrainerKind {
 /// One of the words that serde knows for `T`.
 fn word<T: DeserializeOwned>(field: &str, word: Option<String>) -> Result<Option<T>> {
     let parse = |word| serde_json::from_value(Value::String(word));
-    word.map(parse).transpose().map_err(|error| ApiError::invalid(format!("{field}: {error}")))
+    word.map(parse)
+        .transpose()
+        .map_err(|error| ApiError::invalid(format!("{field}: {error}"), format!("{field} 的值无法使用：{error}")))
 }
 
 fn lora_targets(targets: LoraTargets) -> Result<Vec<String>> {
@@ -91,9 +97,10 @@ fn lora_targets(targets: LoraTargets) -> Result<Vec<String>> {
         LoraTargets::Word(word) => match word.as_str() {
             "all" => Ok(Vec::new()),
             "qv" => Ok(["q_proj", "v_proj"].map(String::from).to_vec()),
-            _ => Err(ApiError::invalid(format!(
-                "lora_targets: {word:?} is none of all, qv; or list the projections: [\"q_proj\", \"v_proj\"]"
-            ))),
+            _ => Err(ApiError::invalid(
+                format!("lora_targets: {word:?} is none of all, qv; or list the projections: [\"q_proj\", \"v_proj\"]"),
+                format!("lora_targets 的值 {word:?} 无法使用；可用 all、qv，或列出投影层：[\"q_proj\", \"v_proj\"]"),
+            )),
         },
     }
 }
@@ -173,7 +180,10 @@ pub fn priority(word: &str) -> Result<Priority> {
         "low" => Ok(Priority::Low),
         "high" => Ok(Priority::High),
         "urgent" => Ok(Priority::Urgent),
-        other => Err(ApiError::invalid(format!("priority is {other:?}; use low, normal, high or urgent"))),
+        other => Err(ApiError::invalid(
+            format!("priority is {other:?}; use low, normal, high or urgent"),
+            format!("priority 为 {other:?}；请用 low、normal、high 或 urgent"),
+        )),
     }
 }
 
@@ -183,10 +193,22 @@ pub fn dependency(text: &str) -> Result<Dependency> {
     let condition = match condition {
         "ok" => Condition::Ok,
         "any" => Condition::Any,
-        other => return Err(ApiError::invalid(format!("after has the condition {other:?}; use ok or any"))),
+        other => {
+            return Err(ApiError::invalid(
+                format!("after has the condition {other:?}; use ok or any"),
+                format!("after 的条件 {other:?} 无法识别；请用 ok 或 any"),
+            ));
+        }
     };
-    let task = task.parse().map_err(|error: InvalidTaskId| ApiError::invalid(error.to_string()))?;
+    let task = task.parse().map_err(|error: InvalidTaskId| no_task_id("after", task, &error))?;
     Ok(Dependency { task, condition })
+}
+
+pub fn no_task_id(field: &str, text: &str, error: &InvalidTaskId) -> ApiError {
+    ApiError::invalid(
+        format!("{field}: {error}"),
+        format!("{field} 的值 {text:?} 不是任务 id；任务 id 形如 finetune_1760000000_1"),
+    )
 }
 
 /// When a task may start and should have ended (RFC 3339), and how often it is tried again.
@@ -210,14 +232,20 @@ pub fn terms(start_after: Option<&str>, deadline: Option<&str>, retries: Option<
         }
     }
     if let Some(retries) = retries.filter(|retries| *retries > MOST_RETRIES) {
-        return Err(ApiError::invalid(format!("retries is {retries}; use 0 to {MOST_RETRIES}, or leave it out")));
+        return Err(ApiError::invalid(
+            format!("retries is {retries}; use 0 to {MOST_RETRIES}, or leave it out"),
+            format!("retries 为 {retries}；请用 0 到 {MOST_RETRIES}，或不填"),
+        ));
     }
     Ok(Terms { not_before, deadline, retries, ..Terms::default() })
 }
 
 fn time(field: &str, text: &str) -> Result<Timestamp> {
     text.parse().map_err(|_| {
-        ApiError::invalid(format!("{field} is {text:?}; write a time with its zone, such as 2026-01-31T22:00:00+08:00"))
+        ApiError::invalid(
+            format!("{field} is {text:?}; write a time with its zone, such as 2026-01-31T22:00:00+08:00"),
+            format!("{field} 的值 {text:?} 不是时间；请写明时区，例如 2026-01-31T22:00:00+08:00"),
+        )
     })
 }
 

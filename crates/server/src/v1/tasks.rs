@@ -42,6 +42,8 @@ pub struct ListParams {
     status: Option<String>,
     /// Only tasks of this group.
     group: Option<String>,
+    /// Only tasks of this person, whose alone are counted then.
+    owner: Option<String>,
     /// 1 to 500.
     #[param(default = 50)]
     limit: Option<u32>,
@@ -63,24 +65,30 @@ pub async fn list(
     let kind = params.status.as_deref().map(|word| {
         StateKind::parse(word).ok_or_else(|| {
             let words: Vec<&str> = StateKind::ALL.iter().map(|kind| kind.as_str()).collect();
-            ApiError::invalid(format!("status {word:?} is none of {}", words.join(", ")))
+            let words = words.join(", ");
+            ApiError::invalid(
+                format!("status {word:?} is none of {words}"),
+                format!("status {word:?} 无法识别；可用的值：{words}"),
+            )
         })
     });
     let id = |name: &str, id: Option<&String>| -> Result<Option<TaskId>> {
-        id.map(|id| id.parse().map_err(|_| ApiError::invalid(format!("{name} is no task id")))).transpose()
+        let invalid = |_| ApiError::invalid(format!("{name} is no task id"), format!("{name} 不是任务 id"));
+        id.map(|id| id.parse().map_err(invalid)).transpose()
     };
     let (kind, before, group) =
         (kind.transpose()?, id("before", params.before.as_ref())?, id("group", params.group.as_ref())?);
     let limit = params.limit.unwrap_or(DEFAULT_PAGE);
     if !(1..=LARGEST_PAGE).contains(&limit) {
-        return Err(ApiError::invalid(format!("limit is {limit}; use 1 to {LARGEST_PAGE}")));
+        return Err(bad_limit(limit, LARGEST_PAGE));
     }
     blocking(move || {
         let reader = app.engine.reader();
         // Read first: what happens meanwhile is told again rather than missed.
         let last_event_id = reader.last_seq()?;
-        let counts = reader.counts()?;
-        let mut tasks = app.engine.tasks(Filter { kind, group, before, limit: Some(limit + 1) })?;
+        let counts = reader.counts_of(params.owner.as_deref())?;
+        let mut tasks =
+            app.engine.tasks(Filter { kind, owner: params.owner, group, before, limit: Some(limit + 1) })?;
         let more = tasks.len() > limit as usize;
         tasks.truncate(limit as usize);
         let count = |kind: StateKind| (kind.to_string(), counts.get(&kind).copied().unwrap_or(0));
@@ -92,6 +100,10 @@ pub async fn list(
         }))
     })
     .await
+}
+
+pub fn bad_limit(limit: u32, largest: u32) -> ApiError {
+    ApiError::invalid(format!("limit is {limit}; use 1 to {largest}"), format!("limit 为 {limit}；请用 1 到 {largest}"))
 }
 
 /// Submit a task
@@ -113,7 +125,10 @@ pub async fn submit(
     let recipe = match (&body.fine_tune, &body.command) {
         (Some(request), None) => Recipe::FineTune(recipe::fine_tune(request.clone())?),
         (None, Some(command)) => Recipe::Command(recipe::command(command.clone())),
-        _ => return Err(ApiError::invalid("give exactly one of `fine_tune` and `command`")),
+        _ => {
+            let zh = "须且只能给出 `fine_tune` 和 `command` 之一";
+            return Err(ApiError::invalid("give exactly one of `fine_tune` and `command`", zh));
+        }
     };
     let request = request(body, recipe)?;
     let submit::Accepted { submitted, alternatives } = submit::submit(&app, request, &who).await?;
@@ -212,7 +227,7 @@ pub async fn before(
     Id(id): Id,
     extract::Json(body): extract::Json<PutBefore>,
 ) -> Result<(Extension<About>, Json<TaskView>)> {
-    let other = body.task.parse().map_err(|error: InvalidTaskId| ApiError::invalid(error.to_string()))?;
+    let other = body.task.parse().map_err(|error: InvalidTaskId| recipe::no_task_id("task", &body.task, &error))?;
     app.engine.move_before(id, other, &who).await?;
     let about = About { detail: Some(format!("before {other}")), ..About::default() };
     Ok((Extension(about), get(State(app), Caller(who), Id(id)).await?))
@@ -307,9 +322,9 @@ pub async fn metrics(State(app): State<Shared>, Id(id): Id) -> Result<Json<Metri
     (status = 404, body = ErrorBody),
 ))]
 pub async fn journal(State(app): State<Shared>, Id(id): Id) -> Result<Response> {
-    snapshot(&app, id).await?;
+    let warnings = snapshot(&app, id).await?.task.warnings;
     let rows = blocking(move || Ok(app.engine.reader().journal(id)?)).await?;
-    let entries: Vec<JournalEntry> = rows.into_iter().map(view::journal).collect();
+    let entries: Vec<JournalEntry> = rows.into_iter().map(|row| view::journal(row, &warnings)).collect();
     Ok(Json(entries).into_response())
 }
 

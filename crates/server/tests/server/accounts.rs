@@ -89,6 +89,10 @@ pub fn members_deal_with_their_own() {
         }
     }
     assert_eq!(ben.post(&format!("/api/v1/tasks/{id}/release"), json!({})).status, 403);
+    // Everybody can ask for one person's.
+    let of = |name: &str| ben.get(&format!("/api/v1/tasks?owner={name}")).json();
+    assert_eq!((of("ana")["tasks"].as_array().unwrap().len(), &of("ana")["counts"]["pending"]), (1, &json!(0)));
+    assert_eq!((&of("ben")["tasks"], &of("ben")["counts"]["training"]), (&json!([]), &json!(0)));
     // So is what it prints.
     until("it has said something", || {
         let task = ana.get(&format!("/api/finetune/tasks/{id}")).json();

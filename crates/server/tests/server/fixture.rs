@@ -227,6 +227,9 @@ impl Answer {
     pub fn error(&self) -> (u16, String) {
         let body = self.json();
         assert!(body["code"].is_string(), "{body}");
+        // The first generation's errors are Chinese themselves.
+        let said = body["zh"].as_str().or(body["detail"].as_str()).unwrap_or_default();
+        assert!(said.chars().any(|letter| ('\u{4e00}'..='\u{9fff}').contains(&letter)), "in Chinese: {body}");
         (self.status, body["detail"].as_str().expect("errors have a detail").to_owned())
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use client::Client;
 use domain::Home;
 
-use super::task::status_word;
+use super::task::{adjusted, status_word};
 use crate::{
     error::Result,
     output::{self, clock, local_time},
@@ -77,7 +77,7 @@ fn course(task: &TaskView, journal: &[JournalEntry]) -> String {
             attempt += 1;
             lines += &text(format!("第 {attempt} 次运行：{at} 启动\n"), format!("attempt {attempt}: started {at}\n"));
         } else if running(from) && !running(&entry.to) {
-            let (to, why) = (status_word(&entry.to), &entry.why);
+            let (to, why) = (status_word(&entry.to), text(&entry.why_zh, &entry.why));
             lines += &text(
                 format!("第 {attempt} 次运行：{at} 结束，{to}（{why}）\n"),
                 format!("attempt {attempt}: ended {at}, {to} ({why})\n"),
@@ -85,7 +85,7 @@ fn course(task: &TaskView, journal: &[JournalEntry]) -> String {
         }
     }
     if !task.adjustments.is_empty() {
-        let made = task.adjustments.join(", ");
+        let made = adjusted(&task.adjustments);
         lines += &text(format!("显存不足后的调整：{made}\n"), format!("changed after running out of memory: {made}\n"));
     }
     if task.retried > 0 {
@@ -140,6 +140,7 @@ mod tests {
             from: Some(from.into()),
             to: to.into(),
             why: why.into(),
+            why_zh: String::new(),
         };
         let journal = [
             entry("queued", "preparing", "its turn"),
@@ -154,6 +155,6 @@ mod tests {
         assert_eq!(lines.len(), 5, "{lines:?}");
         assert!(lines[1].starts_with("attempt 1: ended") && lines[1].ends_with("queued (out of memory)"), "{lines:?}");
         assert!(lines[3].starts_with("attempt 2: ended") && lines[3].ends_with("failed (exit-code)"), "{lines:?}");
-        assert!(lines[4].ends_with("halve_micro_batch"), "{lines:?}");
+        assert!(lines[4].ends_with("half the micro-batch"), "{lines:?}");
     }
 }

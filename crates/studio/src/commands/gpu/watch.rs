@@ -191,7 +191,7 @@ impl Observer {
     fn running(&self, client: &Client) -> Result<Result<u64>, Gone> {
         let mut after = None;
         for status in ["training", "preparing"] {
-            let filter = TaskFilter { status: Some(status.into()), limit: Some(500), before: None };
+            let filter = TaskFilter { status: Some(status.into()), limit: Some(500), ..TaskFilter::default() };
             let page = match client.tasks(&filter) {
                 Ok(page) => page,
                 Err(error) => return Ok(Err(error.into())),

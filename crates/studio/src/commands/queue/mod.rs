@@ -11,7 +11,7 @@ use domain::{DeviceKind, Home};
 use jiff::Timestamp;
 
 use self::strip::{Row, strip};
-use super::task::{Ids, each};
+use super::task::{Ids, class_word, each};
 use crate::{
     error::{CliError, Result},
     output::{self, Table, clock, or_dash},
@@ -140,7 +140,7 @@ fn table(queue: &QueueView, rows: &[Row]) -> Table {
             task_id.clone(),
             or_dash(name.clone()),
             owner.clone(),
-            priority.clone(),
+            class_word(priority).to_owned(),
             clock(Some(started_at)),
             clock(ends_at.as_deref()),
             text(format!("运行中：{}", devices.join("、")), format!("runs on {}", devices.join(", "))),
@@ -152,7 +152,7 @@ fn table(queue: &QueueView, rows: &[Row]) -> Table {
             task_id.clone(),
             or_dash(name.clone()),
             owner.clone(),
-            priority.clone(),
+            class_word(priority).to_owned(),
             clock(wait.starts_at.as_deref()),
             clock(wait.ends_at.as_deref()),
             text(&wait.zh, &wait.en).clone(),
@@ -226,7 +226,7 @@ fn moved(task: &api_types::TaskView, json: bool) -> Result<()> {
         return output::json(task);
     }
     let wait = task.wait.as_ref().map(|wait| text(&wait.zh, &wait.en).as_str()).unwrap_or_default();
-    output::print(&format!("{} ({}): {wait}\n", task.task_id, task.priority))
+    output::print(&format!("{} ({}): {wait}\n", task.task_id, class_word(&task.priority)))
 }
 
 /// Whatever happens, the queue is looked at again.

@@ -70,6 +70,9 @@ pub fn run(home: &Home, command: &Status) -> Result<ExitCode> {
             studio.home
         ),
     ))?;
+    for short in &studio.short_of {
+        output::print(&format!("{}{}\n", text("注意：", "note:     "), text(&short.zh, &short.en)))?;
+    }
     tell_damages(home)?;
     Ok(ExitCode::SUCCESS)
 }

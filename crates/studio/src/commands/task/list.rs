@@ -22,6 +22,12 @@ pub struct List {
     /// Only tasks in this state, such as queued or training
     #[arg(long, value_name = "STATE")]
     status: Option<String>,
+    /// Only tasks of this person
+    #[arg(long, value_name = "NAME")]
+    owner: Option<String>,
+    /// Only one's own tasks
+    #[arg(long, conflicts_with = "owner")]
+    mine: bool,
     /// How many
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: u32,
@@ -37,8 +43,9 @@ pub struct List {
 }
 
 pub fn run(client: &Client, command: &List) -> Result<ExitCode> {
-    let List { status, limit, before, all, json } = command;
-    let filter = TaskFilter { status: status.clone(), limit: Some(*limit), before: before.clone() };
+    let List { status, owner, mine, limit, before, all, json } = command;
+    let owner = if *mine { Some(client.me()?.name) } else { owner.clone() };
+    let filter = TaskFilter { status: status.clone(), owner, limit: Some(*limit), before: before.clone() };
     if *json {
         output::json(&client.tasks(&filter)?)?;
         return Ok(ExitCode::SUCCESS);

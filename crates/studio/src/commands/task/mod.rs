@@ -19,7 +19,7 @@ use super::queue;
 use crate::{error::Result, output, text::text};
 
 pub use follow::follow;
-pub use show::status_word;
+pub use show::{adjusted, class_word, status_word};
 pub use submit::Submit;
 
 #[derive(Subcommand)]

@@ -37,7 +37,12 @@ pub fn run(client: &Client, command: &Show) -> Result<ExitCode> {
     for entry in client.journal(&command.id)? {
         let from = entry.from.map(|from| format!("{} → ", status_word(&from))).unwrap_or_default();
         let to = status_word(&entry.to);
-        lines.push_str(&format!("  {}  {from}{to}  {} ({})\n", local_time(&entry.at), entry.why, entry.who));
+        lines.push_str(&format!(
+            "  {}  {from}{to}  {} ({})\n",
+            local_time(&entry.at),
+            text(&entry.why_zh, &entry.why),
+            entry.who
+        ));
     }
     output::print(&lines)?;
     Ok(ExitCode::SUCCESS)
@@ -94,7 +99,7 @@ fn facts(task: &TaskView) -> Vec<(&'static str, String)> {
     add("显存峰值", "peak", progress.peak_bytes.map(bytes));
     add("预计", "estimate", task.estimate.as_ref().map(expected));
     if !task.adjustments.is_empty() {
-        add("已调整", "adjusted", Some(task.adjustments.join(", ")));
+        add("已调整", "adjusted", Some(adjusted(&task.adjustments)));
     }
     if let Some(attempt) = &task.attempt {
         let grant = |grant: &GrantView| match grant.bytes {
@@ -105,6 +110,29 @@ fn facts(task: &TaskView) -> Vec<(&'static str, String)> {
         add("进程", "pid", attempt.pid.map(|pid| pid.to_string()));
     }
     facts
+}
+
+/// What was changed after running out of memory, in words.
+pub fn adjusted(adjustments: &[String]) -> String {
+    let word = |code: &String| match code.as_str() {
+        "halve_micro_batch" => text("微批次减半", "half the micro-batch").to_owned(),
+        "gradient_checkpointing" => text("开启梯度检查点", "gradient checkpointing").to_owned(),
+        "load8bit" => text("基座模型 8 位量化", "the base model in 8 bits").to_owned(),
+        "load4bit" => text("基座模型 4 位量化", "the base model in 4 bits").to_owned(),
+        _ => code.clone(),
+    };
+    adjustments.iter().map(word).collect::<Vec<_>>().join(text("、", ", "))
+}
+
+/// How the queue calls its classes.
+pub fn class_word(class: &str) -> &str {
+    match class {
+        "low" => text("低", class),
+        "normal" => text("普通", class),
+        "high" => text("高", class),
+        "urgent" => text("紧急", class),
+        other => other,
+    }
 }
 
 /// `1 of 3`, or nothing where it was neither asked for nor needed.
