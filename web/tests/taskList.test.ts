@@ -119,3 +119,20 @@ describe('a list of one state', () => {
     expect(ids(applyEvent({ ...list, nextBefore: null }, moved(11, task(3, 'failed'))))).toEqual([9, 3]);
   });
 });
+
+describe('one owner’s list', () => {
+  const mine = (tasks: TaskView[]) =>
+    ({
+      ...listFromPage({ tasks, next_before: null, counts: { training: 1 }, last_event_id: 10 }, null, 'ana'),
+    }) as TaskList;
+
+  it('takes no notice of what others do', () => {
+    const own = task(1, 'training', { owner: 'ana' });
+    const list = mine([own]);
+    const others = applyEvent(list, { type: 'task', id: 11, task: task(2, 'queued', { owner: 'ben' }) });
+    expect(others.tasks).toEqual([own]);
+    expect(others.counts).toEqual({ training: 1 });
+    const done = applyEvent(others, { type: 'task', id: 12, task: { ...own, status: 'completed' } });
+    expect(done.counts).toEqual({ training: 0, completed: 1 });
+  });
+});

@@ -10,6 +10,7 @@ import type {
   Devices,
   ErrorBody,
   EstimateAnswer,
+  Explanation,
   FineTuneRequest,
   GroupView,
   JournalEntry,
@@ -144,13 +145,15 @@ export const api = {
   models: () => get<ModelView[]>('/api/v1/models'),
   presets: () => get<Preset[]>('/api/v1/presets'),
 
-  tasks: (query: { status?: TaskStatus; limit: number; before?: string }) => {
+  tasks: (query: { status?: TaskStatus; owner?: string; limit: number; before?: string }) => {
     const search = new URLSearchParams({ limit: String(query.limit) });
+    if (query.owner) search.set('owner', query.owner);
     if (query.status) search.set('status', query.status);
     if (query.before) search.set('before', query.before);
     return get<TaskPage>(`/api/v1/tasks?${search}`);
   },
   task: (id: string) => get<TaskView>(task(id)),
+  explain: (id: string) => get<Explanation>(`${task(id)}/explain`),
   journal: (id: string) => get<JournalEntry[]>(`${task(id)}/journal`),
   metrics: (id: string) => get<Metrics>(`${task(id)}/metrics`),
   submit: (body: SubmitTask) => post<CreatedTask>('/api/v1/tasks', body),

@@ -88,6 +88,7 @@ export function applyEvents(client: QueryClient, events: StudioEvent[]): void {
       case 'task':
         updateTask(client, event.task.task_id, () => event.task);
         void client.invalidateQueries({ queryKey: keys.journal(event.task.task_id) });
+        void client.invalidateQueries({ queryKey: keys.explain(event.task.task_id) });
         if (event.task.status === 'completed') void client.invalidateQueries({ queryKey: keys.models });
         break;
       case 'removed':
@@ -99,6 +100,7 @@ export function applyEvents(client: QueryClient, events: StudioEvent[]): void {
         updateTask(client, event.task_id, (task) => ({ ...task, progress: event.progress }));
         break;
       case 'queue': {
+        void client.invalidateQueries({ queryKey: keys.explanations });
         const { type: _type, waiting, total: _total, long: _long, ...control } = event;
         client.setQueryData<QueueView>(keys.queue, (queue) => queue && { ...queue, ...control });
         for (const { task_id, wait } of waiting) {
@@ -128,11 +130,16 @@ function updateTask(client: QueryClient, id: string, change: (task: TaskView) =>
 let refreshing = false;
 
 async function refreshCounts(client: QueryClient): Promise<void> {
-  if (refreshing || !client.getQueryData<TaskList>(keys.list(null))?.countsStale) return;
+  const lists = client.getQueriesData<TaskList>({ queryKey: keys.lists });
+  const stale = lists.map(([, list]) => list).filter((list) => list?.countsStale);
+  if (refreshing || stale.length === 0) return;
   refreshing = true;
   try {
-    const { counts } = await api.tasks({ limit: 1 });
-    client.setQueryData<TaskList>(keys.list(null), (list) => list && { ...list, counts, countsStale: false });
+    for (const owner of stale.map((list) => list?.owner ?? null)) {
+      const { counts } = await api.tasks({ owner: owner ?? undefined, limit: 1 });
+      const fresh = (list: TaskList | undefined) => list && { ...list, counts, countsStale: false };
+      client.setQueryData<TaskList>(keys.list(null, owner), fresh);
+    }
   } catch {
     // The next event tries again.
   } finally {

@@ -19,12 +19,14 @@ export const keys = {
   presets: ['presets'] as const,
   datasets: ['datasets'] as const,
   lists: ['tasks'] as const,
-  list: (filter: TaskStatus | null) => ['tasks', filter ?? 'all'] as const,
+  list: (filter: TaskStatus | null, owner: string | null = null) => ['tasks', filter ?? 'all', owner] as const,
   queue: ['queue'] as const,
   groups: ['group'] as const,
   group: (id: string) => ['group', id] as const,
   task: (id: string) => ['task', id] as const,
   journal: (id: string) => ['journal', id] as const,
+  explanations: ['explain'] as const,
+  explain: (id: string) => ['explain', id] as const,
   metrics: (id: string) => ['metrics', id] as const,
   doctor: ['doctor'] as const,
   /** What fits depends on what runs: both go stale with every change of a task. */
@@ -66,26 +68,31 @@ export const isSignedOut = (error: unknown) => error instanceof ApiError && erro
 const FIRST_PAGE = 50;
 const NEXT_PAGE = 200;
 
-async function loadList(filter: TaskStatus | null): Promise<TaskList> {
-  const page = await api.tasks({ status: filter ?? undefined, limit: FIRST_PAGE });
-  return recentEvents.after(page.last_event_id).reduce(applyEvent, listFromPage(page, filter));
+async function loadList(filter: TaskStatus | null, owner: string | null): Promise<TaskList> {
+  const page = await api.tasks({ status: filter ?? undefined, owner: owner ?? undefined, limit: FIRST_PAGE });
+  return recentEvents.after(page.last_event_id).reduce(applyEvent, listFromPage(page, filter, owner));
 }
 
 /** Loads until so many rows are there, a group being one. */
-export async function loadRows(client: QueryClient, filter: TaskStatus | null, rows: number): Promise<void> {
+export async function loadRows(
+  client: QueryClient,
+  filter: TaskStatus | null,
+  owner: string | null,
+  rows: number,
+): Promise<void> {
+  const key = keys.list(filter, owner);
   for (;;) {
-    const list = client.getQueryData<TaskList>(keys.list(filter));
+    const list = client.getQueryData<TaskList>(key);
     const before = list && nextPage(list);
     if (!before || rowsOf(list.tasks).length >= rows) return;
-    const page = await api.tasks({ status: filter ?? undefined, limit: NEXT_PAGE, before });
-    client.setQueryData<TaskList>(keys.list(filter), (now) =>
-      now && nextPage(now) === before ? appendPage(now, page) : now,
-    );
+    const page = await api.tasks({ status: filter ?? undefined, owner: owner ?? undefined, limit: NEXT_PAGE, before });
+    client.setQueryData<TaskList>(key, (now) => (now && nextPage(now) === before ? appendPage(now, page) : now));
   }
 }
 
-export function useTaskList(filter: TaskStatus | null) {
-  return useQuery({ queryKey: keys.list(filter), queryFn: () => loadList(filter) });
+/** Of everybody, or of one owner. */
+export function useTaskList(filter: TaskStatus | null, owner: string | null = null) {
+  return useQuery({ queryKey: keys.list(filter, owner), queryFn: () => loadList(filter, owner) });
 }
 
 export function useTask(id: string) {
@@ -113,11 +120,21 @@ export function useGroup(id: string) {
 
 export const useMe = () => useQuery({ queryKey: keys.me, queryFn: api.me });
 export const useQueue = () => useQuery({ queryKey: keys.queue, queryFn: api.queue });
-export const useStudio = () => useQuery({ queryKey: keys.studio, queryFn: api.studio });
+/** How much room disk and memory have is told by no event. */
+const ROOM_MS = 30_000;
+
+export const useStudio = () =>
+  useQuery({
+    queryKey: keys.studio,
+    queryFn: api.studio,
+    refetchInterval: ROOM_MS,
+    refetchIntervalInBackground: false,
+  });
 export const useDevices = () => useQuery({ queryKey: keys.devices, queryFn: api.devices });
 export const useModels = () => useQuery({ queryKey: keys.models, queryFn: api.models });
 export const usePresets = () => useQuery({ queryKey: keys.presets, queryFn: api.presets });
 export const useDatasets = () => useQuery({ queryKey: keys.datasets, queryFn: api.datasets });
+export const useExplanation = (id: string) => useQuery({ queryKey: keys.explain(id), queryFn: () => api.explain(id) });
 export const useJournal = (id: string) => useQuery({ queryKey: keys.journal(id), queryFn: () => api.journal(id) });
 
 /** What fits now depends on programs that the studio is not told about. */

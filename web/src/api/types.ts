@@ -63,6 +63,7 @@ export type AuditPage = Sent<Schemas['AuditPage']>;
 
 export type ProgressView = Sent<Schemas['ProgressView']>;
 export type WaitView = Sent<Schemas['WaitView']>;
+export type Explanation = Sent<Schemas['Explanation']>;
 export type JournalEntry = Sent<Schemas['JournalEntry']>;
 export type Metrics = Sent<Schemas['Metrics']>;
 export type MetricPoint = Sent<Schemas['MetricPoint']>;

@@ -12,6 +12,7 @@ import { useLayoutSize } from '../shared/useLayoutSize';
 import { Damage } from './Damage';
 import { Header } from './Header';
 import { Notices } from './Notices';
+import { Shortage } from './Shortage';
 
 /** The one page. Drawers over it are routes of their own. */
 export function Shell() {
@@ -41,6 +42,7 @@ export function Shell() {
       <Header />
       <main className="page">
         <Damage />
+        <Shortage />
         <DeviceBanner />
         <div className="columns">
           {size === 'wide' && (

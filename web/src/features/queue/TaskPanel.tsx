@@ -1,10 +1,10 @@
 import { PlusOutlined } from '@ant-design/icons';
 import { useQueryClient } from '@tanstack/react-query';
-import { Alert, Button, Empty, Pagination, Select, Skeleton, Table, type TableColumnsType } from 'antd';
+import { Alert, Button, Empty, Pagination, Segmented, Select, Skeleton, Table, type TableColumnsType } from 'antd';
 import { type MouseEvent, useEffect, useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useSearchParams } from 'react-router';
-import { loadRows, useStudio, useTaskList } from '../../api/queries';
+import { loadRows, useMe, useStudio, useTaskList } from '../../api/queries';
 import type { TaskStatus, TaskView } from '../../api/types';
 import { ErrorNotice } from '../../shared/ErrorNotice';
 import { formatCount, formatLoss } from '../../shared/format';
@@ -36,8 +36,10 @@ export function TaskPanel() {
   const size = useLayoutSize();
   const wanted = search.get('status');
   const filter = isStatus(wanted) ? wanted : null;
-  const all = useTaskList(null);
-  const list = useTaskList(filter);
+  const { data: me } = useMe();
+  const mine = me?.authentication && search.get('mine') ? me.name : null;
+  const all = useTaskList(null, mine);
+  const list = useTaskList(filter, mine);
   const studio = useStudio();
 
   const counts = all.data?.counts ?? {};
@@ -50,14 +52,14 @@ export function TaskPanel() {
   const missing = list.data !== undefined && rows.length < PAGE_ROWS && list.data.nextBefore !== null;
 
   useEffect(() => {
-    if (missing) void loadRows(client, filter, page * PAGE_ROWS).catch(() => {});
-  }, [client, filter, page, missing]);
+    if (missing) void loadRows(client, filter, mine, page * PAGE_ROWS).catch(() => {});
+  }, [client, filter, mine, page, missing]);
 
-  const change = (key: 'status' | 'page', value: string | null) => {
+  const change = (key: 'status' | 'mine' | 'page', value: string | null) => {
     setSearch((now) => {
       if (value) now.set(key, value);
       else now.delete(key);
-      if (key === 'status') now.delete('page');
+      if (key !== 'page') now.delete('page');
       return now;
     });
   };
@@ -88,7 +90,8 @@ export function TaskPanel() {
     </Link>
   );
 
-  const waiting = counts.queued ?? 0;
+  const everybody = useTaskList(null).data?.counts ?? {};
+  const waiting = everybody.queued ?? 0;
   const limit = studio.data?.queue_warning;
   const columns: TableColumnsType<Row> = [
     {
@@ -165,6 +168,18 @@ export function TaskPanel() {
         <h2 id="tasks-title">{t('queue.title')}</h2>
         <div className="panel-tools">
           <QueueSwitch />
+          {me?.authentication && (
+            <Segmented
+              value={mine === null ? 'all' : 'mine'}
+              onChange={(value) => change('mine', value === 'mine' ? '1' : null)}
+              options={[
+                { value: 'all', label: t('queue.everybody') },
+                { value: 'mine', label: t('queue.mine') },
+              ]}
+              aria-label={t('table.owner')}
+              data-testid="mine-switch"
+            />
+          )}
           <Select
             className="status-filter"
             value={filter ?? 'all'}

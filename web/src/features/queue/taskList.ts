@@ -1,12 +1,13 @@
 import type { StudioEvent, TaskPage, TaskStatus, TaskView } from '../../api/types';
 
-/** The loaded beginning of one list, newest first: all tasks, or those in one state. */
+/** The loaded beginning of one list, newest first: all tasks, or those in one state or of one owner. */
 export interface TaskList {
   filter: TaskStatus | null;
+  owner: string | null;
   tasks: TaskView[];
   /** Pass as `before` to load more; `null` when everything is loaded. */
   nextBefore: string | null;
-  /** Of all tasks. Kept up to date in the unfiltered list only, which sees every task come and go. */
+  /** Of all tasks, or of all of the owner's. Kept up to date in the unfiltered list only, which sees every task come and go. */
   counts: Partial<Record<TaskStatus, number>>;
   /** A task that is not loaded changed: only the studio knows the counts now. */
   countsStale: boolean;
@@ -14,9 +15,10 @@ export interface TaskList {
   lastEventId: number;
 }
 
-export function listFromPage(page: TaskPage, filter: TaskStatus | null): TaskList {
+export function listFromPage(page: TaskPage, filter: TaskStatus | null, owner: string | null = null): TaskList {
   return {
     filter,
+    owner,
     tasks: page.tasks,
     nextBefore: page.next_before,
     counts: page.counts,
@@ -43,7 +45,7 @@ export function applyEvent(list: TaskList, event: StudioEvent): TaskList {
       return withTasks(list, withProgress(list.tasks, event));
     case 'queue': {
       const next = withTasks(list, withWaits(list.tasks, event));
-      if (next.filter !== null || (next.counts.queued ?? 0) === event.total) return next;
+      if (next.filter !== null || next.owner !== null || (next.counts.queued ?? 0) === event.total) return next;
       return { ...next, counts: { ...next.counts, queued: event.total } };
     }
     case 'devices':
@@ -76,6 +78,7 @@ function replaced(tasks: TaskView[], change: (task: TaskView) => TaskView): Task
 const withTasks = (list: TaskList, tasks: TaskView[]) => (tasks === list.tasks ? list : { ...list, tasks });
 
 function applyTask(list: TaskList, task: TaskView): TaskList {
+  if (list.owner !== null && list.owner !== task.owner) return list;
   const at = list.tasks.findIndex((other) => other.task_id === task.task_id);
   const before = at < 0 ? null : list.tasks[at];
   const belongs = list.filter === null || task.status === list.filter;

@@ -134,6 +134,7 @@ export function SummaryTab({ task }: { task: TaskView }) {
 function Journal({ taskId }: { taskId: string }) {
   const { t } = useTranslation();
   const { language } = usePreferences();
+  const pick = useBilingual();
   const { data } = useJournal(taskId);
   const word = (state: string) => (isStatus(state) ? t(STATUSES[state].text) : state);
   const color = (state: string) => {
@@ -144,7 +145,8 @@ function Journal({ taskId }: { taskId: string }) {
   const line = (entry: JournalEntry) => (
     <>
       <div>
-        <strong>{word(entry.to)}</strong> <span className="journal-why">{entry.why}</span>
+        <strong>{word(entry.to)}</strong>{' '}
+        <span className="journal-why">{pick({ zh: entry.why_zh || entry.why, en: entry.why })}</span>
       </div>
       <div className="cell-under cell-number">
         {formatFullTime(entry.at, language)} · {entry.who}

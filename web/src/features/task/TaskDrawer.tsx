@@ -13,11 +13,12 @@ import { TaskActions } from '../queue/TaskActions';
 import { ConfigTab } from './ConfigTab';
 import { LogTab } from './LogTab';
 import { SummaryTab } from './SummaryTab';
+import { WhyTab } from './WhyTab';
 import './task.css';
 
 const ChartsTab = lazy(() => import('./ChartsTab'));
 
-const TABS = ['summary', 'log', 'charts', 'config'] as const;
+const TABS = ['summary', 'why', 'log', 'charts', 'config'] as const;
 
 /** One task in full. Which tab is open stands in the address. */
 export default function TaskDrawer() {
@@ -69,6 +70,7 @@ export default function TaskDrawer() {
           destroyOnHidden
           items={[
             { key: 'summary', label: t('task.summary'), children: <SummaryTab task={task} /> },
+            { key: 'why', label: t('task.why'), children: <WhyTab task={task} /> },
             { key: 'log', label: t('task.log'), children: <Log task={task} /> },
             {
               key: 'charts',
