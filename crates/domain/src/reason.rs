@@ -294,6 +294,7 @@ mod tests {
             WaitCause::Reclaimed { device, service: "vllm".into() },
             WaitCause::DiskFull { free, limit: total },
             WaitCause::HostMemory { free, limit: total },
+            WaitCause::Measuring { task },
         ]
     }
 
@@ -325,6 +326,7 @@ mod tests {
             WaitCause::Reclaimed { .. } => 22,
             WaitCause::DiskFull { .. } => 23,
             WaitCause::HostMemory { .. } => 24,
+            WaitCause::Measuring { .. } => 25,
         }
     }
 
@@ -332,11 +334,11 @@ mod tests {
     fn every_cause_has_a_code_and_a_sentence_in_both_languages() {
         let mut numbers: Vec<usize> = all().iter().map(number).collect();
         numbers.dedup();
-        assert_eq!(numbers, (0..=24).collect::<Vec<_>>(), "a sample of each");
+        assert_eq!(numbers, (0..=25).collect::<Vec<_>>(), "a sample of each");
         let is_chinese = |text: &str| text.chars().any(|letter| ('\u{4e00}'..='\u{9fff}').contains(&letter));
         let mut said = std::collections::BTreeSet::new();
         for cause in all() {
-            let reason = WaitReason { position: 3, cause: cause.into() };
+            let reason = WaitReason::new(3, cause);
             let (zh, en) = (reason.sentence(Language::Zh), reason.sentence(Language::En));
             assert!(is_chinese(&zh), "{zh}");
             assert!(!en.is_empty() && !is_chinese(&en), "{en}");

@@ -431,7 +431,7 @@ mod tests {
             let reason = WaitReason { paused: Some(paused.clone().into()), ..WaitReason::new(1, cause) };
             [reason.sentence(Language::Zh), reason.sentence(Language::En)]
         };
-        let [zh, en] = told(WaitCause::DevicesBusy { running, busy: 1 });
+        let [zh, en] = told(WaitCause::DevicesBusy { running, busy: 1, wanted: 1, free: 0 });
         assert_eq!(
             en,
             format!(

@@ -107,7 +107,7 @@ fn a_long_queue_warns_and_a_held_task_waits_for_its_release() {
 
 #[test]
 fn two_devices_take_two_tasks_and_simulated_ones_say_so() {
-    let options = client::testing::Options::default().env("SAGE_GPU_MOCK_COUNT", "2");
+    let options = Options::default().env("SAGE_GPU_MOCK_COUNT", "2");
     let studio = Studio::start_with(options);
     let client = studio.client();
     let ids: Vec<String> = (0..3).map(|_| client.submit(&held_open(&studio, "go")).unwrap().task_id).collect();

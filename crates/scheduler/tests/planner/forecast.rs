@@ -92,7 +92,7 @@ fn nothing_is_said_of_what_other_programs_keep_from_starting() {
     assert_eq!(told_on(&easy, readings(), &[refused], &running), [], "nor of what comes after the task on that card");
     // Whatever else is in the way of one that could start now, by this account.
     let (card, queue) = (inventory(vec![gpu(0, 24, 0)]), [lasting(1, 1)]);
-    let reason = WaitReason { position: 1, cause: WaitCause::Planning.into() };
+    let reason = WaitReason { position: 1, cause: WaitCause::Planning.into(), paused: None };
     let plan = Plan { waits: vec![(id(1), reason)], ..Plan::default() };
     assert_eq!(forecast(&easy, &plan, &card, &queue, &[], NOW, 9), []);
     let exclusive = Policy { exclusive: true, ..easy.clone() };
