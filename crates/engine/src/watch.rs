@@ -158,7 +158,7 @@ impl Watcher {
              its middle were given up"
         );
         let note = stamped(Timestamp::now(), note);
-        self.outbox.view.update_live(self.watched.task.id, |live| live.notes.push(note));
+        self.outbox.view.update_live(self.watched.task.id, |live| live.push_line(note));
     }
 
     fn read_metrics(&mut self, chunk: &Chunk) {
