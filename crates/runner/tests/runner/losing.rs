@@ -100,9 +100,9 @@ pub async fn damaged_records_do_not_hide_an_attempt(f: Fixture) {
     gate.open();
     assert_eq!(f.end().await.end, End::Exited { exit_code: 7 });
     fs::write(f.attempt().join("exit"), "").unwrap();
-    // The record is there a moment before its supervisor is gone.
-    until(|| observe(&f.attempt()).unwrap() == Observed::SupervisorLost { task: None });
+    // The supervisor may take a moment more.
     assert_eq!(wait_end(&f.attempt()).await.unwrap(), AttemptEnd::SupervisorLost);
+    assert_eq!(observe(&f.attempt()).unwrap(), Observed::SupervisorLost { task: None });
 }
 
 /// Nothing is left over, nothing runs twice, and what is said about the end is true.

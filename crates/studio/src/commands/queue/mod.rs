@@ -77,7 +77,7 @@ pub fn run(home: &Home, Queue { command, json }: Queue) -> Result<ExitCode> {
             let events = client.events(None)?;
             switched(&client.drain_queue()?, json)?;
             if wait {
-                until_empty(&client, events)?;
+                until_empty(&client, events, json)?;
             }
         }
         Some(QueueCommand::Next { id }) => moved(&client.run_next(&id)?, json)?,
@@ -229,13 +229,37 @@ fn moved(task: &api_types::TaskView, json: bool) -> Result<()> {
     output::print(&format!("{} ({}): {wait}\n", task.task_id, class_word(&task.priority)))
 }
 
+/// Reasons to wait that end within a moment.
+const PASSING: [&str; 2] = ["planning", "detecting"];
+/// Waiting tasks that are told of.
+const TOLD: usize = 5;
+
+/// What keeps tasks from ending by themselves, a line each: some of them may wait for ever.
+pub fn stuck(queue: &QueueView) -> String {
+    if !queue.running.is_empty() {
+        return String::new();
+    }
+    let line = |task: &WaitingTask| {
+        let (id, zh, en) = (&task.task_id, &task.wait.zh, &task.wait.en);
+        text(format!("没有任务在运行，{id}：{zh}\n"), format!("nothing runs, and {id}: {en}\n"))
+    };
+    let told = queue.waiting.iter().filter(|task| !PASSING.contains(&task.wait.code.as_str()));
+    told.take(TOLD).map(line).collect()
+}
+
 /// Whatever happens, the queue is looked at again.
-fn until_empty(client: &Client, mut events: client::EventStream) -> Result<()> {
+fn until_empty(client: &Client, mut events: client::EventStream, json: bool) -> Result<()> {
+    let mut told = String::new();
     loop {
         let queue = client.queue()?;
         if queue.running.is_empty() && queue.total == 0 {
             return Ok(());
         }
+        let stuck = stuck(&queue);
+        if !json && stuck != told {
+            output::print(&stuck)?;
+        }
+        told = stuck;
         if queue.control.mode != "draining" {
             return Err(CliError::new(
                 "drain-ended",

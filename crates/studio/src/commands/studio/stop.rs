@@ -1,6 +1,5 @@
 use std::{thread, time::Duration};
 
-use api_types::WaitingTask;
 use clap::Args;
 use client::{Client, ClientError, Endpoint, TaskFilter};
 use domain::Home;
@@ -11,6 +10,7 @@ use rustix::{
 };
 
 use crate::{
+    commands::queue::stuck,
     daemon::Holder,
     error::{CliError, Result},
     output,
@@ -19,11 +19,6 @@ use crate::{
 
 /// More than the studio itself allows requests under way.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Reasons to wait that end within a moment.
-const PASSING: [&str; 2] = ["planning", "detecting"];
-/// Waiting tasks that are told of.
-const TOLD: usize = 5;
 
 /// How often it is looked whether the last task has ended.
 const LOOK: Duration = Duration::from_millis(500);
@@ -80,26 +75,12 @@ fn empty(client: &Client, cancel: bool) -> Result<()> {
         if told.replace(left) != Some(left) {
             output::print(&text(format!("还有 {left} 个任务\n"), format!("{left} tasks left\n")))?;
         }
-        let stuck = if cancel { String::new() } else { stuck(client)? };
+        let stuck = if cancel { String::new() } else { stuck(&client.queue()?) };
         if waits.replace(stuck.clone()).unwrap_or_default() != stuck {
             output::print(&stuck)?;
         }
         thread::sleep(LOOK);
     }
-}
-
-/// What keeps tasks from ending by themselves, a line each: some of them may wait for ever.
-fn stuck(client: &Client) -> Result<String> {
-    let queue = client.queue()?;
-    if !queue.running.is_empty() {
-        return Ok(String::new());
-    }
-    let line = |task: &WaitingTask| {
-        let (id, zh, en) = (&task.task_id, &task.wait.zh, &task.wait.en);
-        text(format!("没有任务在运行，{id}：{zh}\n"), format!("nothing runs, and {id}: {en}\n"))
-    };
-    let told = queue.waiting.iter().filter(|task| !PASSING.contains(&task.wait.code.as_str()));
-    Ok(told.take(TOLD).map(line).collect())
 }
 
 fn cancel_all(client: &Client, status: &str) -> Result<()> {
