@@ -97,4 +97,31 @@ mod tests {
         let weighted = usage.weighted(&weights, held.into_iter(), at(2));
         assert!((weighted["ana"] - 2700.0).abs() < 1e-6 && (weighted["ben"] - 120.0).abs() < 1e-6, "{weighted:?}");
     }
+
+    #[test]
+    fn who_holds_the_gpus_goes_second() {
+        let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(3);
+        let waiting = |number, owner: &str| scheduler::Waiting {
+            task: domain::TaskId::new(0, number),
+            owner: owner.into(),
+            priority: domain::Priority::Normal,
+            urgency: 0,
+            since: now,
+            expected: None,
+            deadline: None,
+            demand: domain::Demand { devices: 1, memory: None, shares: false },
+            blocked: None,
+            refused: Vec::new(),
+        };
+        let waiting = [waiting(1, "ana"), waiting(2, "ben")];
+        let first = |held: Option<(&str, f64)>| {
+            let usage = Usage::default().weighted(&BTreeMap::new(), held.into_iter(), now);
+            let quotas = BTreeMap::new();
+            let queue =
+                scheduler::Queue { waiting: &waiting, running: &[], usage: &usage, closed: None, quotas: &quotas };
+            scheduler::plan(&scheduler::Policy::default(), None, queue, now).waits[0].0.number
+        };
+        assert_eq!(first(None), 1);
+        assert_eq!(first(Some(("ana", 2.0 * 3600.0))), 2, "none of her attempts has ended");
+    }
 }
