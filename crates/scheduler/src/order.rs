@@ -14,8 +14,9 @@ const SHORT: f64 = 600.0;
 /// as its owner's first, so that nobody waits for ever behind others' tasks or a higher class. Sooner would cost dearly:
 /// once many are overdue, short tasks wait for long ones again.
 const FOUR_WEEKS: f64 = 28.0 * 24.0 * 3600.0;
-/// Expected lengths are not exact, so a task that takes this part of the time that all work takes counts as the last to end.
-const NEARLY: f64 = 0.8;
+/// A task that takes this part of the time that all work takes counts as one of the last to end: expected lengths are not exact,
+/// sharing stretches it, and the more of them there are, the worse they fit at the end.
+const LONG: f64 = 0.5;
 const AN_HOUR: SignedDuration = SignedDuration::from_hours(1);
 /// The first hour of used GPU time makes the first step of a user's share; each step is twice the one before.
 const USAGE_STEP: f64 = 3600.0;
@@ -115,8 +116,9 @@ fn is_due(policy: &Policy, waiting: &Waiting, now: Timestamp) -> bool {
     rest.is_positive() && rest <= length.saturating_add(early)
 }
 
-/// Tasks that take about as long as all work there is, spread over all devices: they end last whenever they start. Where many
-/// wait they start first, the longest before others (Graham, 1969), on half of the devices at most.
+/// Tasks that take a good part of the time that all work takes, spread over all devices: they end last whenever they start.
+/// Where many wait they start first, the longest before others (Graham, 1969), on half of the devices at most. What wants more
+/// than half of the devices runs beside little else, before or after all this, and makes that time no longer.
 fn last_to_end(policy: &Policy, queue: Queue<'_>, devices: usize, now: Timestamp) -> Vec<TaskId> {
     if devices == 0 || queue.waiting.len() < 2 * devices {
         return Vec::new();
@@ -124,9 +126,10 @@ fn last_to_end(policy: &Policy, queue: Queue<'_>, devices: usize, now: Timestamp
     let rest = |ends_at: Option<Timestamp>| ends_at.map_or(SignedDuration::ZERO, |at| at.duration_since(now));
     let running = queue.running.iter().map(|running| (rest(running.ends_at), running.grant.devices.len()));
     let waiting = queue.waiting.iter().map(|waiting| (policy.length(waiting), waiting.demand.devices as usize));
-    let seconds = |(length, devices): (SignedDuration, usize)| length.as_secs_f64().max(0.0) * devices as f64;
-    let work: f64 = running.clone().chain(waiting).map(seconds).sum();
-    let least = NEARLY * work / devices as f64;
+    let seconds = |(length, wanted): (SignedDuration, usize)| length.as_secs_f64().max(0.0) * wanted as f64;
+    let narrow = |(_, wanted): &(SignedDuration, usize)| *wanted <= (devices / 2).max(1);
+    let work: f64 = running.clone().chain(waiting).filter(narrow).map(seconds).sum();
+    let least = LONG * work / devices as f64;
     let is_long = |length: SignedDuration| length.as_secs_f64() >= least;
 
     let taken: usize = running.filter(|(rest, _)| is_long(*rest)).map(|(_, devices)| devices).sum();
