@@ -9,7 +9,10 @@ use std::{
 
 use api_types::SubmitTask;
 use clap::Args;
-use client::testing::{Options, Studio, wait_for};
+use client::{
+    Endpoint,
+    testing::{Options, Studio, wait_for},
+};
 use serde_json::{Value, json};
 
 use crate::{bench, root, run};
@@ -26,6 +29,9 @@ const LEFT_OUT: [&str; 4] = [
     "/api/finetune/switch-model",
 ];
 
+/// Fewer requests than this would show little.
+const LEAST: u64 = 2000;
+
 #[derive(Args)]
 pub struct Contract {
     /// Requests made up for each operation, beside those that cover its description
@@ -35,7 +41,7 @@ pub struct Contract {
     seed: u64,
 }
 
-/// True if no answer was a server error and each was one that the description allows.
+/// True if no answer was a server error, each was one that the description allows, and there were enough of them.
 pub fn run(options: &Contract) -> bool {
     let Some(schemathesis) = install() else { return false };
     if !bench::build_sage() {
@@ -44,9 +50,14 @@ pub fn run(options: &Contract) -> bool {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let document = root().join("openapi.json");
     println!("\n== as it is described");
-    let as_described = ask(&schemathesis, &document, folder.path(), options, |_| document.clone());
+    let ask = |config: &str, describe: &dyn Fn(&Studio) -> PathBuf| {
+        ask(&schemathesis, &document, folder.path(), options, config, describe)
+    };
+    let as_described = ask("", &|_| document.clone());
+    println!("\n== where people sign in");
+    let signed_in = ask("[server]\nauthentication = true\n", &|_| document.clone());
     println!("\n== about what is there");
-    let about_real = ask(&schemathesis, &document, folder.path(), options, |studio| {
+    let about_real = ask("", &|studio| {
         let mut description: Value =
             serde_json::from_slice(&fs::read(&document).expect("it is committed")).expect("JSON");
         name_what_is_there(&mut description, &furnish(studio));
@@ -54,7 +65,16 @@ pub fn run(options: &Contract) -> bool {
         fs::write(&path, description.to_string()).expect("a temporary folder can be written");
         path
     });
-    as_described && about_real
+    let all = [as_described, signed_in, about_real];
+    let cases: u64 = all.iter().map(|asked| asked.cases).sum();
+    println!("\n{cases} cases, at least {LEAST} are wanted");
+    all.iter().all(|asked| asked.held && asked.cases > 0) && cases >= LEAST
+}
+
+/// What came of one studio.
+struct Asked {
+    held: bool,
+    cases: u64,
 }
 
 /// In a folder of its own, once.
@@ -81,10 +101,12 @@ fn ask(
     document: &Path,
     folder: &Path,
     options: &Contract,
-    describe: impl FnOnce(&Studio) -> PathBuf,
-) -> bool {
-    let sage = bench::sage();
-    let mut settings = Options { sage, ..Options::default() }.env("SAGE_GPU_MOCK_COUNT", "2");
+    config: &str,
+    describe: &dyn Fn(&Studio) -> PathBuf,
+) -> Asked {
+    let defaults = Options::default();
+    let config = format!("{config}{}", defaults.config);
+    let mut settings = Options { sage: bench::sage(), config, ..defaults }.env("SAGE_GPU_MOCK_COUNT", "2");
     settings = settings.env("SAGE_DOCS_URL", &format!("file://{}", document.display()));
     let studio = Studio::start_with(settings);
     let description = describe(&studio);
@@ -94,7 +116,17 @@ fn ask(
     command.args(["--seed", &options.seed.to_string(), "--continue-on-failure", "--request-timeout", "10"]);
     command.args(["--warnings", "off", "--workers", "2", "--no-color"]);
     command.args(LEFT_OUT.iter().flat_map(|path| ["--exclude-path", path]));
-    run::watched(command).0
+    if let Some(token) = Endpoint::find(studio.home()).ok().and_then(|endpoint| endpoint.token) {
+        command.args(["-H", &format!("Authorization: Bearer {token}")]);
+    }
+    let (held, said) = run::watched(command);
+    Asked { held, cases: generated(&said) }
+}
+
+/// Of `Test cases:`, then `  2335 generated, 2335 passed`.
+fn generated(said: &str) -> u64 {
+    let counts = said.lines().skip_while(|line| line.trim() != "Test cases:").nth(1).unwrap_or_default();
+    counts.split_once(" generated").and_then(|(count, _)| count.trim().replace(',', "").parse().ok()).unwrap_or(0)
 }
 
 /// Tasks in every state, a group, a data set: their ids, by the path parameter that takes them.
@@ -131,5 +163,17 @@ fn name_what_is_there(description: &mut Value, known: &[(&str, Vec<String>)]) {
         for parameter in parameters.flatten().filter(|parameter| parameter["in"] == "path") {
             parameter["schema"] = json!({ "type": "string", "enum": ids });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_are_counted_and_none_are_no_cases() {
+        let said = "Test Phases:\n  ok\n\nTest cases:\n  2335 generated, 2334 passed, 1 failed\n\nSeed: 1\n";
+        assert_eq!(generated(said), 2335);
+        assert_eq!(generated("No test cases were generated\n"), 0);
     }
 }

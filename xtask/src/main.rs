@@ -3,6 +3,7 @@
 mod bench;
 mod chaos;
 mod contract;
+mod dependencies;
 mod fake;
 mod fuzz;
 mod run;

@@ -141,7 +141,8 @@ impl Tally {
         let deny = |what: &[&str]| cargo(&[&["deny", "--log-level", "error", "check"], what].concat());
         if !cargo(&["deny", "--version"]).output().is_ok_and(|output| output.status.success()) {
             println!(
-                "\n== dependencies\nThere is no cargo-deny, so deny.toml is not checked: cargo install --locked cargo-deny"
+                "\n== dependencies\nSources, licences and bans are checked by tidy; there is no cargo-deny to look for known \
+                 holes: cargo install --locked cargo-deny"
             );
             return;
         }

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::dependencies;
+
 /// Past this many lines there is a seam to be found.
 const LONG: usize = 500;
 
@@ -46,7 +48,33 @@ pub fn check(root: &Path) -> Report {
         }
     }
     error_pages(root, &sources, &mut report);
+    report.faults.extend(unsafe_code(root));
+    report.faults.extend(dependencies::faults(root));
     report
+}
+
+/// The crates that talk to drivers and to the kernel; each of their unsafe blocks says why it is sound.
+const UNSAFE: [&str; 3] = ["gpu", "runner", "fakegpu"];
+
+/// The compiler refuses unsafe code wherever the workspace's lints hold, so they have to hold.
+fn unsafe_code(root: &Path) -> Vec<String> {
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
+    let mut faults = Vec::new();
+    if !read("Cargo.toml").contains("\nunsafe_code = \"forbid\"\n") {
+        faults.push("Cargo.toml does not forbid unsafe code".into());
+    }
+    let crates = fs::read_dir(root.join("crates")).into_iter().flatten().flatten();
+    let names = crates.filter_map(|entry| Some(format!("crates/{}", entry.file_name().to_str()?)));
+    for name in names.chain(["xtask".into()]) {
+        let wanted = match UNSAFE.iter().any(|free| name == format!("crates/{free}")) {
+            true => "\nundocumented_unsafe_blocks = \"deny\"\n",
+            false => "\n[lints]\nworkspace = true\n",
+        };
+        if !read(&format!("{name}/Cargo.toml")).contains(wanted) {
+            faults.push(format!("{name}/Cargo.toml has to have {:?}", wanted.trim()));
+        }
+    }
+    faults
 }
 
 fn leftovers(name: &str, text: &str, report: &mut Report) {
@@ -154,6 +182,23 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_crate_that_takes_back_the_ban_on_unsafe_code_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("Cargo.toml", "[workspace.lints.rust]\nunsafe_code = \"forbid\"\n");
+        write("xtask/Cargo.toml", "[package]\n\n[lints]\nworkspace = true\n");
+        write("crates/gpu/Cargo.toml", "[lints.clippy]\nundocumented_unsafe_blocks = \"deny\"\n");
+        assert_eq!(unsafe_code(folder.path()), [""; 0]);
+        write("crates/store/Cargo.toml", "[package]\n");
+        let [fault] = &unsafe_code(folder.path())[..] else { panic!("one fault") };
+        assert!(fault.starts_with("crates/store/Cargo.toml"), "{fault}");
+    }
 
     #[test]
     fn codes_are_found_where_errors_are_made() {

@@ -39,16 +39,18 @@ pub fn check(
 /// `tokens` and `targets` of the longest micro-batch.
 fn needed(config: &ModelConfig, weights: &Weights, lora: &LoraConfig, [tokens, targets]: [usize; 2]) -> u64 {
     let is_used = |name: &&str| name.starts_with("model.") || (*name == "lm_head.weight" && !config.tied);
-    let base: u64 = weights.names().filter(is_used).map(|name| weights.held_bytes(name)).sum();
+    let held: u64 = weights.names().filter(is_used).map(|name| weights.held_bytes(name)).sum();
     let adapted = Projection::ALL.into_iter().filter(|p| lora.targets.iter().any(|target| target == p.name()));
     let sides: usize = adapted.map(|p| p.shape(config).iter().sum::<usize>()).sum();
     // The parameters and what is computed with, both means of the optimizer, the gradient.
-    let adapter = 5 * 4 * (config.layers * lora.rank * sides) as u64;
-    let full = decoder::kept_layers(config, base, tokens) as u64;
-    let inputs = (config.layers as u64 - full) * config.hidden as u64;
-    let kept = 4 * tokens as u64 * (full * decoder::kept_numbers(config) as u64 + inputs);
-    let logits = 4 * (targets as u64 * config.vocab as u64).min(cpu::LOGITS as u64);
-    base + adapter + kept + logits
+    let layers = config.layers as u128;
+    let adapter = 5 * 4 * layers * lora.rank as u128 * sides as u128;
+    let full = decoder::kept_layers(config, held, tokens) as u128;
+    let inputs = (layers - full) * config.hidden as u128;
+    let kept = 4 * tokens as u128 * (full * decoder::kept_numbers(config) as u128 + inputs);
+    let logits = 4 * (targets as u128 * config.vocab as u128).min(cpu::LOGITS as u128);
+    // A configuration may state what no machine has.
+    u64::try_from(u128::from(held) + adapter + kept + logits).unwrap_or(u64::MAX)
 }
 
 /// Memory that this process may still take, swap included: of the machine, and of the cgroups (v2) around it.

@@ -10,8 +10,10 @@ use crate::{Hint, TrainError, files};
 /// Architectures that share the decoder layer built here.
 const SUPPORTED: [&str; 3] = ["Qwen2ForCausalLM", "Qwen3ForCausalLM", "LlamaForCausalLM"];
 
-/// Of any size that a configuration states, so that their products fit into 64 bits and no list is longer than memory.
-const LARGEST: u64 = 1 << 20;
+/// Of a width that a configuration states, and of layers, heads and a head's size, so that products fit into 64 bits and
+/// no list is longer than memory.
+const WIDEST: u64 = 1 << 36;
+const MOST: u64 = 1 << 16;
 
 #[derive(Clone, Debug)]
 pub struct ModelConfig {
@@ -68,29 +70,30 @@ impl ModelConfig {
             let hint = ["Use a model without it", "请使用没有它的模型"];
             unsupported(["sliding-window attention", "滑动窗口注意力"].map(String::from), hint)?;
         }
-        let positive = |key: &str| match json[key].as_u64() {
-            Some(n) if (1..=LARGEST).contains(&n) => Ok(n as usize),
+        let up_to = |most: u64, key: &str| match json[key].as_u64() {
+            Some(n) if (1..=most).contains(&n) => Ok(n as usize),
             _ => {
-                let reason = format!("{key} has to be a whole number from 1 to {LARGEST}, is {}", json[key]);
+                let reason = format!("{key} has to be a whole number from 1 to {most}, is {}", json[key]);
                 Err(TrainError::bad_file(path, reason))
             }
         };
-        let (hidden, heads) = (positive("hidden_size")?, positive("num_attention_heads")?);
-        let or = |key: &str, other: usize| if json[key].is_null() { Ok(other) } else { positive(key) };
+        let (width, count) = (|key: &str| up_to(WIDEST, key), |key: &str| up_to(MOST, key));
+        let (hidden, heads) = (width("hidden_size")?, count("num_attention_heads")?);
+        let or = |key: &str, other: usize| if json[key].is_null() { Ok(other) } else { count(key) };
         let kv_heads = or("num_key_value_heads", heads)?;
         let head_size = or("head_dim", hidden / heads)?;
-        if heads % kv_heads != 0 || head_size == 0 || head_size % 2 != 0 {
+        if heads % kv_heads != 0 || head_size == 0 || head_size % 2 != 0 || head_size as u64 > MOST {
             let reason = format!("{heads} heads of {head_size} numbers do not go with {kv_heads} key and value heads");
             return Err(TrainError::bad_file(path, reason));
         }
         Ok(Self {
             hidden,
-            intermediate: positive("intermediate_size")?,
-            layers: positive("num_hidden_layers")?,
+            intermediate: width("intermediate_size")?,
+            layers: count("num_hidden_layers")?,
             heads,
             kv_heads,
             head_size,
-            vocab: positive("vocab_size")?,
+            vocab: width("vocab_size")?,
             eps: json["rms_norm_eps"].as_f64().unwrap_or(1e-6) as f32,
             tied: json["tie_word_embeddings"].as_bool().unwrap_or(false),
             head_norm: architecture == "Qwen3ForCausalLM",

@@ -12,6 +12,9 @@ use serde::Deserialize;
 use crate::cpu::Bf16;
 use crate::{Hint, TrainError, files};
 
+/// Bytes of a header; the format allows no more.
+const LARGEST_HEADER: u64 = 100_000_000;
+
 /// A frozen weight, in the type in which the file has it (f16 is widened).
 pub struct Frozen {
     pub rows: usize,
@@ -148,6 +151,9 @@ impl Tensors {
         let length = u64::from_le_bytes(length);
         let start = length.checked_add(8).filter(|&start| start <= total);
         let start = start.ok_or_else(|| bad("its header is cut off".into()))?;
+        if length > LARGEST_HEADER {
+            return Err(bad(format!("its header would have {length} bytes, and {LARGEST_HEADER} are allowed")));
+        }
         let mut header = vec![0; length as usize];
         file.read_exact(&mut header).map_err(io)?;
         let header: Metadata = serde_json::from_slice(&header).map_err(|e| bad(format!("its header is wrong: {e}")))?;

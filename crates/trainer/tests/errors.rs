@@ -194,3 +194,41 @@ fn a_model_that_memory_cannot_hold_is_refused_before_it_is_read() {
     assert!(sentence(error).contains("at least 6144.0 GiB"));
     assert!(!dir.join("out").exists());
 }
+
+/// Ollama (CVE-2026-7482): a model's header was believed. Here it is measured against the file, and the file against what
+/// the format allows, before anything is made of it.
+#[test]
+fn cve_2026_7482_a_models_header_is_not_believed() {
+    let file = |length: u64, header: &[u8]| [&length.to_le_bytes()[..], header].concat();
+    let whole = |header: &str| file(header.len() as u64, header.as_bytes());
+    let tensor = |shape: &str, offsets: &str| {
+        whole(&format!(r#"{{"model.norm.weight":{{"dtype":"F32","shape":{shape},"data_offsets":{offsets}}}}}"#))
+    };
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let cases: [(&str, Vec<u8>, &str); 9] = [
+        ("longer than any file", file(u64::MAX, b"{}"), "cut off"),
+        ("longer than this file", file(1 << 40, b"{}"), "cut off"),
+        ("truncated", file(200, br#"{"model.norm.weight":{"dtype":"F32","shape":[1"#), "cut off"),
+        ("no header at all", vec![8, 0, 0], "shorter than a safetensors header"),
+        ("a pickle", b"\x80\x04\x95pickle, whatever it is called".to_vec(), "cut off"),
+        ("deep", whole(&deep), "its header is wrong"),
+        ("beyond the end", tensor("[4]", "[0,16]"), "beyond the end"),
+        ("backwards", tensor("[4]", "[16,0]"), "wrong"),
+        ("more than can be counted", tensor("[1099511627776,1099511627776]", "[0,18446744073709551615]"), "wrong"),
+    ];
+    for (name, weights, word) in cases {
+        let dir = folder(&format!("header-{}", name.replace(' ', "-")));
+        tiny(&dir.join("model"));
+        fs::write(dir.join("model/model.safetensors"), weights).unwrap();
+        let error = sentence(train(&config(&dir), &facts()).unwrap_err());
+        assert!(error.contains(word), "{name}: {error}");
+    }
+    // A file that is as large as it says, and takes no room on the disk.
+    let dir = folder("header-sparse");
+    tiny(&dir.join("model"));
+    let sparse = fs::File::create(dir.join("model/model.safetensors")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, &(1u64 << 30).to_le_bytes(), 0).unwrap();
+    sparse.set_len(2 << 30).unwrap();
+    let error = sentence(train(&config(&dir), &facts()).unwrap_err());
+    assert!(error.contains("would have 1073741824 bytes"), "{error}");
+}

@@ -123,7 +123,8 @@ pub fn archives_hold_only_the_tasks_own_files() {
     assert!(names.contains(&format!("{within}adapter_config.json")), "{names:?}");
 }
 
-/// Ollama: a model's header that says more than the file holds.
+/// Ollama: a model's header that says more than the file holds. The studio itself reads config.json only, and believes
+/// neither; what reads the weights has a test of its own in `trainer`.
 pub fn cve_2026_7482_a_models_header_is_not_believed() {
     let studio = Studio::start();
     let headers: [&[u8]; 5] = [
@@ -142,9 +143,25 @@ pub fn cve_2026_7482_a_models_header_is_not_believed() {
         fs::write(folder.join("model.safetensors"), header).unwrap();
         let answer = studio.post("/api/v1/estimate", &json!({"model_name": folder, "dataset_file": ""}));
         assert!(answer.status < 500, "{number}: {}", answer.text());
+        assert_eq!(answer.json()["estimate"], Value::Null, "{number}: nothing is made of it: {}", answer.text());
     }
     assert_eq!(studio.get("/api/v1/models").status, 200);
     assert_eq!(studio.get("/health").status, 200);
+}
+
+/// Unsloth Studio (6294): confined so tightly that models outside of one folder could not be used. An owner names a model
+/// wherever it lies; nobody else does.
+pub fn unsloth_6294_owners_use_models_where_they_lie() {
+    let studio = people::studio(Default::default());
+    let elsewhere = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(studio.model(false).join(file), elsewhere.path().join(file)).unwrap();
+    }
+    let (olga, ana) = (studio.person("olga"), studio.person("ana"));
+    let submit =
+        |person: &people::Person<'_>| person.submit(elsewhere.path().to_str().unwrap(), &person.dataset(), true);
+    assert_eq!(submit(&olga).status, 201);
+    assert_eq!(code(&submit(&ana)), (403, "model-not-yours".into()));
 }
 
 /// Ollama (pull) and Gradio (CVE-2026-28416): the server fetches what somebody names.

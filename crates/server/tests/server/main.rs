@@ -84,6 +84,7 @@ fn main() -> ExitCode {
             cve_2023_1177_2025_11201_2026_28414_paths_stay_in_their_folder,
             archives_hold_only_the_tasks_own_files,
             cve_2026_7482_a_models_header_is_not_believed,
+            unsloth_6294_owners_use_models_where_they_lie,
             cve_2026_5530_and_2026_28416_nothing_is_fetched_from_where_a_request_says,
             cve_2025_53002_no_request_names_a_pickle,
             cve_2026_1839_and_2025_32434_checkpoints_run_no_code,
