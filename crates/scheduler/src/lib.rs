@@ -21,7 +21,7 @@ mod quota;
 mod reclaim;
 mod reserve;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use domain::{Demand, DeviceId, Grant, Inventory, MemoryHolder, Priority, Reading, TaskId, WaitCause, WaitReason};
 use jiff::{SignedDuration, Timestamp};
@@ -70,7 +70,7 @@ pub struct Waiting {
     pub deadline: Option<Timestamp>,
     pub demand: Demand,
     /// Why it must not start whatever is free: a dependency, quiet hours, a quota.
-    pub blocked: Option<WaitCause>,
+    pub blocked: Option<Arc<WaitCause>>,
     /// Devices that it was refused on a moment ago, and why: not to be tried in this plan.
     pub refused: Vec<(DeviceId, WaitCause)>,
 }

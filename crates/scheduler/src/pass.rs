@@ -1,7 +1,5 @@
 //! One pass over the queue: each task in its turn gets devices, or a reason to wait.
 
-use std::sync::Arc;
-
 use domain::Inventory;
 use jiff::Timestamp;
 
@@ -47,8 +45,7 @@ impl<'a> Pass<'a> {
 
     /// The task has its turn.
     pub fn serve(&mut self, waiting: &Waiting) {
-        let blocked = waiting.blocked.clone().map(Arc::new);
-        if let Some(cause) = blocked.or_else(|| self.quotas.in_the_way_of(waiting)) {
+        if let Some(cause) = waiting.blocked.clone().or_else(|| self.quotas.in_the_way_of(waiting)) {
             self.waits.blocked(waiting, cause);
             return;
         }

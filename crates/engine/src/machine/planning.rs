@@ -170,7 +170,7 @@ impl Machine {
         }
         for (task, cause) in causes {
             if let Ok(index) = self.position(task) {
-                self.queue[index].blocked = Some(cause);
+                self.queue[index].blocked = Some(cause.into());
                 self.blocked.insert(task);
             }
         }

@@ -26,7 +26,7 @@ fn each_starts_when_enough_of_those_before_it_have_ended() {
     let gang = Waiting { demand: waiting(4, 2, None).demand, ..lasting(4, 1) };
     let queue = [lasting(3, 4), gang, lasting(5, 1), lasting(6, 1)];
     assert_eq!(told(&Policy::fifo(), 2, &queue, &running), [(3, 2, 6), (4, 6, 7), (5, 7, 8), (6, 7, 8)]);
-    let blocked = Waiting { blocked: Some(WaitCause::Dependency { task: id(1) }), ..lasting(3, 4) };
+    let blocked = Waiting { blocked: Some(WaitCause::Dependency { task: id(1) }.into()), ..lasting(3, 4) };
     let queue =
         [blocked, lasting(4, 1), Waiting { demand: waiting(5, 3, None).demand, ..lasting(5, 1) }, lasting(6, 1)];
     assert_eq!(told(&Policy::easy(), 2, &queue, &running), [(4, 2, 3), (6, 3, 4)], "5 can never start");

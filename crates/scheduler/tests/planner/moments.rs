@@ -123,7 +123,7 @@ prop_compose! {
             demand: Demand { shares, ..alone.demand },
             priority,
             urgency,
-            blocked: blocked.then_some(cause),
+            blocked: blocked.then(|| cause.into()),
             expected: length.map(minutes),
             deadline: deadline.map(|at| NOW + minutes(at)),
             since: NOW - SignedDuration::from_hours(waited),

@@ -104,7 +104,7 @@ proptest! {
             match (&moment.closed, &moment.inventory, &moment.waiting(*task).blocked) {
                 (_, None, _) => prop_assert_eq!(&*reason.cause, &WaitCause::Detecting),
                 (Some(closed), ..) => prop_assert_eq!(&*reason.cause, closed),
-                (.., Some(blocked)) => prop_assert_eq!(&*reason.cause, blocked, "its own reason"),
+                (.., Some(blocked)) => prop_assert_eq!(&reason.cause, blocked, "its own reason"),
                 _ => {}
             }
         }

@@ -331,7 +331,7 @@ fn those_at_a_quota_or_blocked_keep_nobody_from_moving() {
     let sharing = [1, 2].map(|task| Running { used: vec![Some(8 * GIB)], ..settled(task, "GPU-0", 90 - task as i64) });
     let moves = [(2, PreemptReason::ToMove)];
     assert_eq!(stops(2, &[], &sharing), moves);
-    let blocked = Waiting { blocked: Some(WaitCause::Dependency { task: id(1) }), ..waiting(9, 1, Some(1)) };
+    let blocked = Waiting { blocked: Some(WaitCause::Dependency { task: id(1) }.into()), ..waiting(9, 1, Some(1)) };
     assert_eq!(stops(2, &[blocked], &sharing), moves);
     assert_eq!(stops(2, &[waiting(9, 1, Some(90))], &sharing), moves, "it will never run here");
 }
