@@ -1,6 +1,11 @@
-//! What is depended on, held to deny.toml without cargo-deny: sources, licences and bans. Known holes are cargo-deny's.
+//! What is depended on, held to deny.toml without cargo-deny: sources, licences and bans of what is built by default. Known
+//! holes, and what features that are off would bring, are cargo-deny's.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use serde_json::Value;
 
@@ -22,7 +27,7 @@ pub fn faults(root: &Path) -> Vec<String> {
     if policy.licences.is_empty() || policy.banned.is_empty() {
         return vec!["deny.toml names no licences or no bans".into()];
     }
-    let mut arguments = vec!["metadata", "--format-version", "1", "--locked", "--all-features"];
+    let mut arguments = vec!["metadata", "--format-version", "1", "--locked"];
     arguments.extend(PLATFORMS.iter().flat_map(|platform| ["--filter-platform", platform]));
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let metadata = match run::in_root(&cargo, &arguments).output() {
@@ -34,7 +39,27 @@ pub fn faults(root: &Path) -> Vec<String> {
     if packages.is_empty() {
         return vec!["cargo metadata names no packages".into()];
     }
-    packages.iter().filter_map(|package| policy.fault(package, root)).collect()
+    let reached = reached(&metadata);
+    let used = packages.iter().filter(|package| package["id"].as_str().is_some_and(|id| reached.contains(id)));
+    used.filter_map(|package| policy.fault(package, root)).collect()
+}
+
+/// Ids of the workspace's crates and of all that they depend on here; the lock file names more.
+fn reached(metadata: &Value) -> BTreeSet<&str> {
+    fn list(value: &Value) -> &[Value] {
+        value.as_array().map(Vec::as_slice).unwrap_or_default()
+    }
+    let nodes: BTreeMap<&str, &Value> =
+        list(&metadata["resolve"]["nodes"]).iter().filter_map(|node| Some((node["id"].as_str()?, node))).collect();
+    let mut open: Vec<&str> = list(&metadata["workspace_members"]).iter().filter_map(Value::as_str).collect();
+    let mut reached = BTreeSet::new();
+    while let Some(id) = open.pop() {
+        if reached.insert(id) {
+            let dependencies = nodes.get(id).map_or(&[][..], |node| list(&node["deps"]));
+            open.extend(dependencies.iter().filter_map(|dependency| dependency["pkg"].as_str()));
+        }
+    }
+    reached
 }
 
 impl Policy {
