@@ -12,6 +12,7 @@ mod openapi;
 mod page;
 mod people;
 mod queue;
+mod rights;
 mod speed;
 mod trainer;
 mod uploads;
@@ -72,10 +73,11 @@ fn main() -> ExitCode {
             quotas_are_kept_at_the_door,
             one_person_needs_no_account,
             live_streams_end_with_the_right_to_them,
+            what_has_expired_is_refused;
+        rights:
             live_streams_end_with_the_token_and_with_the_role,
             a_name_that_owns_something_is_given_away_only_on_purpose,
-            what_a_task_says_is_its_owners,
-            what_has_expired_is_refused;
+            what_a_task_says_is_its_owners;
         cves:
             cve_2023_48022_jobs_without_a_sign_in,
             cve_2025_62593_a_rebound_name_with_another_user_agent,
