@@ -15,7 +15,7 @@ pub use gantt::gantt;
 pub use outcome::{Figures, ForecastError, Foretold, Job, Outcome, Segment, Spread};
 pub use random::Random;
 pub use replay::replay;
-pub use trace::{Submission, Trace, TraceError};
+pub use trace::{Expected, Submission, Trace, TraceError};
 
 use scheduler::Policy;
 

@@ -1,11 +1,17 @@
 //! Jobs as somebody once submitted them.
 
+use std::fmt;
+
+use domain::Language;
+
 use crate::Random;
 
 /// Jobs in the order of submission; the first comes at second 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trace {
     pub submissions: Vec<Submission>,
+    /// Lines left out because they ask for no GPU.
+    pub without_gpus: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,28 +23,88 @@ pub struct Submission {
 }
 
 /// Lines count from 1, the header included.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TraceError {
-    #[error("the trace is empty: its first line must name the columns submit_s, duration_s and gpus")]
     Empty,
-    #[error("the trace has no jobs: every line after the header is one")]
+    /// None on a GPU at least.
     NoJobs,
-    #[error("line 1 has no column {0}: the header must name submit_s, duration_s and gpus, in any order")]
     NoColumn(&'static str),
-    #[error("line 1 names the column {0} twice")]
     ColumnTwice(&'static str),
-    #[error("line {line} ends before its column {column}")]
-    Short { line: usize, column: &'static str },
-    #[error("line {line}: {column} is {value:?}, which is not {expected}")]
-    Value { line: usize, column: &'static str, value: String, expected: &'static str },
+    Short {
+        line: usize,
+        column: &'static str,
+    },
+    Value {
+        line: usize,
+        column: &'static str,
+        value: String,
+        expected: Expected,
+    },
 }
+
+/// What a field must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    Seconds,
+    Gpus,
+}
+
+impl Expected {
+    fn sentence(self, language: Language) -> &'static str {
+        match (self, language) {
+            (Expected::Seconds, Language::Zh) => "0 到 1e10 之间的秒数",
+            (Expected::Seconds, Language::En) => "a number of seconds from 0 to 1e10",
+            (Expected::Gpus, Language::Zh) => "0 到 65536 之间的整数",
+            (Expected::Gpus, Language::En) => "a whole number from 0 to 65536",
+        }
+    }
+}
+
+impl TraceError {
+    /// What is wrong and where, for people.
+    pub fn sentence(&self, language: Language) -> String {
+        let zh = language == Language::Zh;
+        match self {
+            TraceError::Empty if zh => "文件为空：第一行须写明列名 submit_s、duration_s 和 gpus".into(),
+            TraceError::Empty => {
+                "the trace is empty: its first line must name the columns submit_s, duration_s and gpus".into()
+            }
+            TraceError::NoJobs if zh => "没有使用 GPU 的任务：标题行之后每行为一个任务".into(),
+            TraceError::NoJobs => "the trace has no jobs on GPUs: every line after the header is one job".into(),
+            TraceError::NoColumn(column) if zh => {
+                format!("第 1 行没有 {column} 列：须包含 submit_s、duration_s 和 gpus，顺序不限")
+            }
+            TraceError::NoColumn(column) => format!(
+                "line 1 has no column {column}: the header must name submit_s, duration_s and gpus, in any order"
+            ),
+            TraceError::ColumnTwice(column) if zh => format!("第 1 行重复出现 {column} 列"),
+            TraceError::ColumnTwice(column) => format!("line 1 names the column {column} twice"),
+            TraceError::Short { line, column } if zh => format!("第 {line} 行缺少 {column} 列"),
+            TraceError::Short { line, column } => format!("line {line} ends before its column {column}"),
+            TraceError::Value { line, column, value, expected } if zh => {
+                format!("第 {line} 行：{column} 为 {value:?}，应为{}", expected.sentence(language))
+            }
+            TraceError::Value { line, column, value, expected } => {
+                format!("line {line}: {column} is {value:?}, which is not {}", expected.sentence(language))
+            }
+        }
+    }
+}
+
+impl fmt::Display for TraceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence(Language::En))
+    }
+}
+
+impl std::error::Error for TraceError {}
 
 /// No trace is longer than this, about 300 years.
 const LONGEST_S: f64 = 1e10;
 
 impl Trace {
     /// Comma-separated with a header that names `submit_s`, `duration_s` (seconds) and `gpus`, in any order; other
-    /// columns are ignored, lines may come in any order.
+    /// columns are ignored, lines may come in any order. Jobs on no GPU are left out.
     pub fn parse(csv: &str) -> Result<Trace, TraceError> {
         let mut lines = csv.trim_start_matches('\u{feff}').lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
         let (header, _) = lines.next().ok_or(TraceError::Empty)?;
@@ -52,7 +118,7 @@ impl Trace {
             }
         };
         let (submit, duration, gpus) = (column("submit_s")?, column("duration_s")?, column("gpus")?);
-        let mut submissions = Vec::new();
+        let (mut submissions, mut without_gpus) = (Vec::new(), 0);
         for (text, line) in lines {
             let fields = fields(text);
             let number = |(column, index): (&'static str, usize), expected, is_valid: fn(f64) -> bool| {
@@ -61,20 +127,24 @@ impl Trace {
                 number.ok_or_else(|| TraceError::Value { line, column, value: value.clone(), expected })
             };
             let is_time = |seconds: f64| (0.0..=LONGEST_S).contains(&seconds);
-            submissions.push(Submission {
-                submit_s: number(submit, "a number of seconds from 0 to 1e10", is_time)?,
-                duration_s: number(duration, "a number of seconds from 0 to 1e10", is_time)?,
-                gpus: number(gpus, "a whole number from 1 to 65536", |gpus| {
-                    (1.0..=65536.0).contains(&gpus) && gpus.fract() == 0.0
-                })? as u32,
-            });
+            let is_count = |gpus: f64| (0.0..=65536.0).contains(&gpus) && gpus.fract() == 0.0;
+            let submission = Submission {
+                submit_s: number(submit, Expected::Seconds, is_time)?,
+                duration_s: number(duration, Expected::Seconds, is_time)?,
+                gpus: number(gpus, Expected::Gpus, is_count)? as u32,
+            };
+            if submission.gpus == 0 {
+                without_gpus += 1;
+            } else {
+                submissions.push(submission);
+            }
         }
         submissions.sort_by(|a: &Submission, b| a.submit_s.total_cmp(&b.submit_s));
         let first = submissions.first().ok_or(TraceError::NoJobs)?.submit_s;
         for submission in &mut submissions {
             submission.submit_s -= first;
         }
-        Ok(Trace { submissions })
+        Ok(Trace { submissions, without_gpus })
     }
 
     /// So many of its jobs, drawn by the seed, all submitted at once; all of them if there are not so many.
@@ -83,12 +153,22 @@ impl Trace {
         let mut left = self.submissions.clone();
         let count = jobs.min(left.len());
         let draw = |_| Submission { submit_s: 0.0, ..left.swap_remove(random.below(left.len())) };
-        Trace { submissions: (0..count).map(draw).collect() }
+        Trace { submissions: (0..count).map(draw).collect(), without_gpus: 0 }
     }
 
     /// From the first submission to the last, in seconds.
     pub fn span_s(&self) -> f64 {
         self.submissions.last().map_or(0.0, |last| last.submit_s)
+    }
+
+    /// Arrivals at one moment cannot be stretched to a load.
+    pub fn can_be_stretched(&self) -> bool {
+        self.span_s() > 0.0
+    }
+
+    /// Jobs that are cut to so many seconds.
+    pub fn longer_than(&self, cap_s: f64) -> usize {
+        self.submissions.iter().filter(|job| job.duration_s > cap_s).count()
     }
 
     /// GPU-seconds asked for on a machine with so many GPUs where no job runs longer than `cap_s`.

@@ -15,6 +15,10 @@ pub fn seconds(micros: Micros) -> f64 {
     micros as f64 / 1e6
 }
 
+/// The planner's clock has no less, and expected lengths that are off by a large factor no more than a hundred years.
+const LEAST_S: f64 = 1e-6;
+const MOST_S: f64 = 100.0 * 365.0 * 24.0 * 3600.0;
+
 #[derive(Debug, Clone, Copy)]
 pub struct Work {
     pub submit: Micros,
@@ -40,7 +44,7 @@ pub fn of(trace: &Trace, options: &Options) -> Vec<Work> {
         Work {
             submit: micros(job.submit_s * stretch),
             duration: micros(duration_s),
-            expected: micros(duration_s * (options.estimate_sigma * error).exp()),
+            expected: micros((duration_s * (options.estimate_sigma * error).exp()).clamp(LEAST_S, MOST_S)),
             gpus: job.gpus.min(gpus),
             priority: if draw < options.high_share { Priority::High } else { Priority::Normal },
         }

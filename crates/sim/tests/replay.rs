@@ -1,5 +1,6 @@
 //! The replay against what is known of queues, and its books.
 
+use domain::Language;
 use proptest::prelude::*;
 use scheduler::Policy;
 use sim::{LOST_S, Options, Outcome, Submission, TRIAL_S, Trace, TraceError, gantt, replay};
@@ -10,7 +11,7 @@ fn trace(jobs: &[(f64, f64, u32)]) -> Trace {
         .map(|(submit_s, duration_s, gpus)| Submission { submit_s: *submit_s, duration_s: *duration_s, gpus: *gpus })
         .collect();
     submissions.sort_by(|a, b| a.submit_s.total_cmp(&b.submit_s));
-    Trace { submissions }
+    Trace { submissions, without_gpus: 0 }
 }
 
 fn exact(gpus: u32, policy: Policy) -> Options {
@@ -108,6 +109,33 @@ fn a_trace_says_where_it_is_wrong() {
     assert_eq!(Trace::parse("submit_s,gpus\n"), Err(TraceError::NoColumn("duration_s")));
     let error = Trace::parse("submit_s,duration_s,gpus\n0,1,1\n0,x,1\n").unwrap_err();
     assert!(error.to_string().starts_with("line 3: duration_s is \"x\""), "{error}");
+    assert!(error.sentence(Language::Zh).starts_with("第 3 行：duration_s 为 \"x\"，应为"), "{error}");
+    let some = Trace::parse("submit_s,duration_s,gpus\n5,1,0\n9,2,1\n7,3,0\n").unwrap();
+    assert_eq!((some.submissions.len(), some.without_gpus, some.submissions[0].submit_s), (1, 2, 0.0), "CPU jobs");
+    assert_eq!(Trace::parse("submit_s,duration_s,gpus\n5,1,0\n"), Err(TraceError::NoJobs));
+}
+
+#[test]
+fn estimates_off_by_any_factor_are_no_more_than_a_hundred_years() {
+    let jobs: Vec<(f64, f64, u32)> = (0..200).map(|job| (f64::from(job), 86_400.0, 1)).collect();
+    for policy in [Policy::easy(), Policy::default()] {
+        let outcome = replay(&trace(&jobs), &Options { estimate_sigma: 10.0, ..Options::new(4, policy) });
+        check_books(&outcome, None);
+    }
+}
+
+/// What jobs are told when they come changes nothing.
+#[test]
+fn forecasts_change_nothing() {
+    let jobs: Vec<(f64, f64, u32)> =
+        (0..400).map(|job| (f64::from(job * 40), 10.0 + f64::from(job * 7919 % 20_000), 1 + job as u32 % 3)).collect();
+    for policy in [Policy::one(), Policy::fifo(), Policy::easy(), Policy::default()] {
+        let options = Options { pack: Some(1.2), ..Options::new(4, policy) };
+        let told = replay(&trace(&jobs), &options);
+        let untold = replay(&trace(&jobs), &Options { foretells: false, ..options });
+        assert!(told.forecast_error.jobs > 0 && untold.forecast_error.jobs == 0);
+        assert_eq!(told.schedule, untold.schedule);
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::{
     config::PolicyName,
     error::{CliError, Result},
     output::{self, Table},
-    text::text,
+    text::{language, text},
 };
 
 #[derive(Args)]
@@ -55,31 +55,66 @@ pub fn run(command: Simulate) -> Result<ExitCode> {
     let path = &command.trace;
     let csv = fs::read_to_string(path).map_err(|error| CliError::file(path, &error))?;
     let trace = Trace::parse(&csv).map_err(|error| {
-        let path = path.display();
-        CliError::usage("trace-invalid", text(format!("{path}：{error}"), format!("{path}: {error}")))
+        let (path, said) = (path.display(), error.sentence(language()));
+        CliError::usage("trace-invalid", text(format!("{path}：{said}"), format!("{path}: {said}")))
             .next(text("改正这一行后重试", "correct that line and try again"))
     })?;
-    let options = Options {
-        pack: command.pack,
-        load: command.load,
-        estimate_sigma: command.estimate_sigma,
-        cap_s: command.cap_hours * 3600.0,
-        seed: command.seed,
-        ..Options::new(command.gpus, command.policy.build())
-    };
-    let outcome = sim::replay(&trace, &options);
+    let outcome = sim::replay(&trace, &command.options());
     if let Some(path) = &command.gantt {
         fs::write(path, sim::gantt(&outcome)).map_err(|error| CliError::file(path, &error))?;
     }
     if command.json {
-        output::json(&figures(&outcome))?
+        output::json(&figures(&outcome))?;
     } else {
-        print(&outcome, command.gantt.as_deref())?
+        print(&outcome, command.gantt.as_deref())?;
+    }
+    for note in command.notes(&trace) {
+        eprintln!("{note}");
     }
     Ok(ExitCode::SUCCESS)
 }
 
 impl Simulate {
+    fn options(&self) -> Options {
+        Options {
+            pack: self.pack,
+            load: self.load,
+            estimate_sigma: self.estimate_sigma,
+            cap_s: self.cap_hours * 3600.0,
+            seed: self.seed,
+            // JSON does not tell of them.
+            foretells: !self.json,
+            ..Options::new(self.gpus, self.policy.build())
+        }
+    }
+
+    /// What was done to the trace, so that nobody takes the figures for those of the file as it is.
+    fn notes(&self, trace: &Trace) -> Vec<String> {
+        let (cap, cut) = (self.cap_hours, trace.longer_than(self.cap_hours * 3600.0));
+        let cut = (cut > 0).then(|| {
+            text(
+                format!("{cut} 个超过 {cap} 小时的任务按 {cap} 小时计算（--cap-hours）"),
+                format!("{cut} tasks longer than {cap} h were cut to that (--cap-hours)"),
+            )
+        });
+        let left_out = trace.without_gpus;
+        let left_out = (left_out > 0).then(|| {
+            text(
+                format!("{left_out} 个不使用 GPU 的任务未计入"),
+                format!("{left_out} tasks that ask for no GPU were left out"),
+            )
+        });
+        let load = self.load.filter(|_| !trace.can_be_stretched()).map(|load| {
+            text(
+                format!("所有任务同时到达，无法拉伸到 --load {load}：按原样回放"),
+                format!(
+                    "all tasks arrive at one moment, which cannot be stretched to --load {load}: replayed as it is"
+                ),
+            )
+        });
+        [cut, left_out, load].into_iter().flatten().collect()
+    }
+
     fn check(&self) -> Result<()> {
         let positive = |name: &'static str, value: Option<f64>| match value {
             Some(value) if !(value > 0.0 && value.is_finite()) => Some((name, value)),
@@ -105,29 +140,11 @@ impl Simulate {
 fn figures(outcome: &Outcome) -> serde_json::Value {
     json!({
         "jobs": outcome.figures.jobs,
-        "gpus": outcome.gpus,
         "mean_jct_s": outcome.figures.mean_jct_s,
         "p95_jct_s": outcome.figures.p95_jct_s,
         "makespan_s": outcome.makespan_s,
         "utilisation": outcome.utilisation,
-        "mean_wait_s": outcome.figures.mean_wait_s,
         "max_wait_s": outcome.figures.max_wait_s,
-        "preemptions": outcome.preemptions,
-        "forecast_error": {
-            "jobs": outcome.forecast_error.jobs,
-            "start": spread(outcome.forecast_error.start),
-            "end": spread(outcome.forecast_error.end),
-        },
-    })
-}
-
-/// Of absolute errors; the ratios are to the time from the submission to the start, or to the end.
-fn spread(spread: Spread) -> serde_json::Value {
-    json!({
-        "median_s": spread.median_s,
-        "p90_s": spread.p90_s,
-        "median_ratio": spread.median_ratio,
-        "p90_ratio": spread.p90_ratio,
     })
 }
 
@@ -150,5 +167,47 @@ fn print(outcome: &Outcome, gantt: Option<&Path>) -> Result<()> {
     match gantt {
         Some(path) => output::print(&format!("{}\n", path.display())),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        command: Simulate,
+    }
+
+    fn command(arguments: &[&str]) -> Simulate {
+        Line::parse_from(["simulate", "trace.csv"].iter().chain(arguments)).command
+    }
+
+    #[test]
+    fn scripts_read_six_figures() {
+        let trace = Trace::parse("submit_s,duration_s,gpus\n0,7200,1\n60,3600,2\n120,600,1\n").unwrap();
+        for policy in ["one", "fifo", "easy", "full"] {
+            let command = command(&["--policy", policy, "--gpus", "2", "--estimate-sigma", "0", "--json"]);
+            command.check().unwrap();
+            let figures = figures(&sim::replay(&trace, &command.options()));
+            let mut names: Vec<&str> = figures.as_object().unwrap().keys().map(String::as_str).collect();
+            names.sort_unstable();
+            assert_eq!(names, ["jobs", "makespan_s", "max_wait_s", "mean_jct_s", "p95_jct_s", "utilisation"]);
+            assert_eq!(figures["jobs"], 3);
+            let makespan: f64 = if policy == "one" { 11_400.0 } else { 10_800.0 };
+            assert!((figures["makespan_s"].as_f64().unwrap() - makespan).abs() <= 600.0, "{policy} {figures}");
+        }
+    }
+
+    #[test]
+    fn what_was_done_to_the_trace_is_said() {
+        let trace = Trace::parse("submit_s,duration_s,gpus\n5,7200,1\n5,60,0\n5,90000,2\n").unwrap();
+        let said = command(&["--load", "0.8"]).notes(&trace);
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(said[0].starts_with("1 tasks longer than 24 h"), "{said:?}");
+        assert!(command(&["--cap-hours", "48"]).notes(&trace).len() == 1);
     }
 }
