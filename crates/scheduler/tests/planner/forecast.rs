@@ -111,6 +111,12 @@ fn devices_count_once_however_many_share_them() {
     let gang = Waiting { demand: waiting(4, 3, Some(20)).demand, ..lasting(4, 2) };
     let readings = vec![crowded, gpu(1, 24, 0), gpu(2, 24, 0)];
     assert_eq!(told_on(&Policy::fifo(), readings, &[gang], &running), [(4, 6, 8)]);
+    // The one that three share is one device for a gang of two, which waits for another.
+    let (crowded, mut running) = shared(0, &[(1, 4, 1), (2, 4, 1), (3, 4, 1)]);
+    let (other, held) = shared(1, &[(5, 20, 5)]);
+    running.extend(held);
+    let gang = Waiting { demand: waiting(4, 2, Some(20)).demand, ..lasting(4, 2) };
+    assert_eq!(told_on(&Policy::fifo(), vec![crowded, other], &[gang], &running), [(4, 5, 7)]);
     // Room beside the one that lasts: the memory counts, not the number of those that end.
     let (crowded, running) = shared(0, &[(1, 10, 1), (2, 2, 2), (3, 10, 6)]);
     let asks = |task, gib| Waiting { demand: waiting(task, 1, Some(gib)).demand, ..lasting(task, 3) };
