@@ -49,6 +49,7 @@ export const wait = (position: number): WaitView => ({
   quota: null,
   starts_at: null,
   ends_at: null,
+  paused: null,
   zh: `排在第 ${position} 位，等待 finetune_1700000000_1 释放设备`,
   en: `position ${position}; waiting for the device that finetune_1700000000_1 holds`,
 });

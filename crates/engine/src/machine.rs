@@ -41,6 +41,8 @@ const PLANNING_SHARE: u32 = 20;
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// Waiting tasks hear of a new position at most this often.
 const QUEUE_EVENTS_EVERY: Duration = Duration::from_millis(100);
+/// How often what plans and requests have left of the heap goes back to the system.
+const TIDY_EVERY: Duration = Duration::from_secs(10);
 /// So long the news that a launch went well waits for company: a short task's end shares its commit, instead of waiting for it.
 const LEISURE: Duration = Duration::from_millis(3);
 /// A turn that could not be saved is tried again after this.
@@ -95,6 +97,8 @@ pub struct Machine {
     unforeseen: BTreeSet<TaskId>,
     /// When the changed queue is to be published.
     publish_queue_at: Option<Instant>,
+    /// When the heap was last given back.
+    tidied_at: Instant,
 }
 
 pub struct RunningTask {
@@ -189,6 +193,7 @@ impl Machine {
             wake_at: None,
             unforeseen: BTreeSet::new(),
             publish_queue_at: None,
+            tidied_at: Instant::now(),
         };
         machine.reload()?;
         // Whoever closed it wanted it to stop, which it has.
@@ -263,6 +268,10 @@ impl Machine {
                     let _ = reply.send(());
                 }
                 return;
+            }
+            if self.tidied_at.elapsed() >= TIDY_EVERY {
+                runner::give_heap_back();
+                self.tidied_at = Instant::now();
             }
         }
     }

@@ -31,7 +31,7 @@ pub use record::{CappedLog, End, Exit, ExitRecord, RunningRecord};
 pub use spec::{LaunchSpec, Limits};
 pub use stop::{kill_now, stop};
 pub use supervisor::supervise;
-pub use sys::keep_heap_small;
+pub use sys::{give_heap_back, keep_heap_small};
 pub use wait::{AttemptEnd, Started, wait_end, wait_started};
 
 use launcher::Answer;
