@@ -48,7 +48,9 @@ function ReadingAge({ device }: { device: DeviceView }) {
   const { t } = useTranslation();
   const { language } = usePreferences();
   const { dataUpdatedAt } = useDevices();
-  const stale = device.age_seconds > STALE_SECONDS;
+  // Nothing is measured of the others, so they are looked at rarely.
+  const measured = device.kind !== 'simulated' && device.kind !== 'cpu';
+  const stale = measured && device.age_seconds > STALE_SECONDS;
   const now = useNow(stale);
   if (!stale) return null;
   // The clock here may not be the studio's: only the time since the figures came in is counted with it.
