@@ -115,10 +115,11 @@ fn task(world: &World, dice: &mut Dice) -> (&'static str, SubmitTask) {
         _ => ("command", format!("sleep {seconds}")),
     };
     let memory_bytes = (kind == "command with GPU memory").then_some(3 << 30);
-    // All processes of an attempt inherit the lock, so another attempt finds it taken if one of them lives.
+    // All processes of an attempt inherit the lock, so another attempt finds it taken if one of them lives. Whatever looks may be
+    // killed itself, which proves nothing.
     let notes = world.notes.path().display();
     let script = format!(
-        "exec 9>>{notes}/locks/$SAGE_TASK_ID; flock -n 9 || echo $SAGE_ATTEMPT >> {notes}/twice; {body}; \
+        "exec 9>>{notes}/locks/$SAGE_TASK_ID; flock -n -E 55 9; [ $? -ne 55 ] || echo $SAGE_ATTEMPT >> {notes}/twice; {body}; \
          echo $SAGE_TASK_ID >> {notes}/ends"
     );
     let command = CommandRequest {
