@@ -1,5 +1,7 @@
 //! `config.toml` in the home.
 
+mod policy;
+
 use std::{
     io,
     net::{IpAddr, Ipv4Addr},
@@ -11,6 +13,8 @@ use domain::Home;
 use engine::{Policy, StartHours};
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, de};
+
+pub use policy::{Factor, PolicyName};
 
 use crate::{
     daemon::TlsFiles,
@@ -82,6 +86,8 @@ pub struct Queue {
     pub warn_above: u32,
     /// In which order tasks start.
     pub policy: PolicyName,
+    /// What of it is left out.
+    pub without: Vec<Factor>,
     /// No attempt is interrupted for another task earlier than this.
     #[serde(deserialize_with = "duration")]
     pub preempt_after: Duration,
@@ -101,36 +107,11 @@ impl Queue {
     /// The named policy with this file's figures.
     pub fn policy(&self) -> Policy {
         let mut policy = self.policy.build();
+        self.without.iter().for_each(|factor| factor.leave_out(&mut policy));
         if let Some(preemption) = &mut policy.preemption {
             preemption.after = SignedDuration::try_from(self.preempt_after).unwrap_or(SignedDuration::MAX);
         }
         policy
-    }
-}
-
-/// A policy of the scheduler by its name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum PolicyName {
-    /// One task at a time, whatever the number of GPUs.
-    One,
-    /// In the order of arrival; the first that does not fit holds up the rest.
-    Fifo,
-    /// The same with priorities and backfilling.
-    Easy,
-    /// Priorities, fair shares, short tasks first with ageing, backfilling, packing, pre-emption.
-    #[default]
-    Full,
-}
-
-impl PolicyName {
-    pub fn build(self) -> Policy {
-        match self {
-            PolicyName::One => Policy::one(),
-            PolicyName::Fifo => Policy::fifo(),
-            PolicyName::Easy => Policy::easy(),
-            PolicyName::Full => Policy::default(),
-        }
     }
 }
 
@@ -212,6 +193,7 @@ impl Default for Queue {
             time_limit: Duration::from_secs(6 * 3600),
             warn_above: 5,
             policy: PolicyName::default(),
+            without: Vec::new(),
             preempt_after: Duration::from_secs(600),
             start_hours: StartHours::default(),
         }
@@ -416,7 +398,7 @@ mod tests {
         let config = Config::parse(
             "[server]\nport = 1\nsecond_port = 0\nlisten = \"0.0.0.0\"\nauthentication = true\ntrust_members = true\nhsts = false\ntls_cert = \"c.pem\"\ntls_key = \"k.pem\"\n\
              allowed_origins = [\"http://a\"]\nhosts = [\"box:1\"]\nupload_limit_gb = 0.5\n\
-             [queue]\ntime_limit = \"1h30m\"\nwarn_above = 9\npolicy = \"easy\"\npreempt_after = \"1m\"\nstart_hours = [\"sat-sun\"]\n[tasks]\ngrace = \"5s\"\nretry_after = \"3s\"\nlog_cap_mb = 1\nhost_memory = \"32GiB\"\nprocesses = 4096\nkeep_checkpoints = 4\n\
+             [queue]\ntime_limit = \"1h30m\"\nwarn_above = 9\npolicy = \"easy\"\nwithout = [\"backfill\"]\npreempt_after = \"1m\"\nstart_hours = [\"sat-sun\"]\n[tasks]\ngrace = \"5s\"\nretry_after = \"3s\"\nlog_cap_mb = 1\nhost_memory = \"32GiB\"\nprocesses = 4096\nkeep_checkpoints = 4\n\
              [gpus]\ntasks_per_gpu = 1\nforeign_use = \"exclusive\"\npacking_trial = \"9s\"\nsweep_deadline = \"4s\"\n\
              [disk]\nmin_free = \"2GiB\"\n[memory]\nmin_free = \"512MiB\"\n\
              [[gpus.services]]\nname = \"chat\"\ncommand_contains = \"serve.py\"\n",
@@ -430,6 +412,7 @@ mod tests {
                 time_limit: Duration::from_secs(5400),
                 warn_above: 9,
                 policy: PolicyName::Easy,
+                without: vec![Factor::Backfill],
                 preempt_after: Duration::from_secs(60),
                 start_hours: StartHours::parse(["sat-sun"]).unwrap(),
             }
