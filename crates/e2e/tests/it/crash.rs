@@ -156,8 +156,10 @@ fn a_training_that_cannot_be_watched_is_not_taken_for_over() {
     wait_for("the studio to have met it", PATIENCE, || log().contains("cannot be followed").then_some(()));
     fs::write(studio.home().root().join("go"), "").unwrap();
     wait_status(&client, &task, "completed");
-    let lost = client.submit(&retried(script(&studio, "echo $$; rm -r $SAGE_ATTEMPT; sleep 1000"))).unwrap().task_id;
+    let forgetful = "while [ ! -e forget ]; do sleep 0.02; done; rm -r $SAGE_ATTEMPT; sleep 1000";
+    let lost = client.submit(&retried(script(&studio, forgetful))).unwrap().task_id;
     let pid = wait_status(&client, &lost, "training").attempt.unwrap().pid;
+    fs::write(studio.home().root().join("forget"), "").unwrap();
     wait_for("its folder to be gone", PATIENCE, || {
         (!studio.home().attempt(lost.parse().unwrap(), 1).exists()).then_some(())
     });
