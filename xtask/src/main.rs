@@ -36,12 +36,6 @@ enum Job {
 }
 
 fn main() -> ExitCode {
-    // The no-op task of `bench dispatch`: nothing comes before it.
-    let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|job| job == "stamp") {
-        bench::dispatch::stamp(arguments.next().expect("stamp FILE"));
-        return ExitCode::SUCCESS;
-    }
     // A process of its own for each target of `fuzz`.
     if std::env::args().nth(1).as_deref() == Some("fuzz-worker") {
         return fuzz::worker(std::env::args().skip(2));

@@ -1,24 +1,31 @@
-use std::{
-    ffi::OsString,
-    fs::{self, OpenOptions},
-    io::Write,
-    time::Duration,
-};
+use std::{fs, time::Duration};
 
 use client::testing::wait_for;
-use rustix::time::{ClockId, clock_gettime};
 
-use super::{Figure, Sample, busy_studio, seed};
+use super::{
+    Figure, Sample, busy_studio,
+    peers::job::{Job, Log},
+    seed,
+};
+use crate::run;
 
 const TASKS: usize = 300;
 
-/// How long the device stands idle between two tasks, as the tasks themselves see it.
+/// How long the device stands idle between two tasks, as the tasks themselves see it: the same program, small and optimised,
+/// that all queues run in `bench peers`.
 pub fn measure() -> Vec<Figure> {
+    let program = ["build", "--release", "-p", "fakegpu", "--bin", "fakegpu-train"];
+    assert!(run::watched(run::in_root("cargo", &program)).0, "the task's program is built");
     let (studio, blocker) = busy_studio();
     let client = studio.client();
-    let this = std::env::current_exe().expect("this program has a path").display().to_string();
-    let task = seed::command(&studio, &[&this, "stamp", "stamps"]);
-    let ids: Vec<String> = (0..TASKS).map(|_| client.submit(&task).expect("a task is accepted").task_id).collect();
+    let log = Log(studio.home().root().join("notes"));
+    let ids: Vec<String> = (0..TASKS)
+        .map(|number| {
+            let argv = Job::noted(&log, &number.to_string(), Duration::ZERO).argv;
+            let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+            client.submit(&seed::command(&studio, &argv)).expect("a task is accepted").task_id
+        })
+        .collect();
     fs::write(studio.home().root().join("go"), "").expect("the home can be written");
     let last = ids.last().expect("there are tasks");
     wait_for("the last task to complete", Duration::from_secs(120), || {
@@ -26,23 +33,14 @@ pub fn measure() -> Vec<Figure> {
     });
     assert_eq!(client.task(&blocker).expect("it is still known").status, "completed");
 
-    let stamps = fs::read_to_string(studio.home().root().join("stamps")).expect("the tasks wrote it");
-    let stamps: Vec<u64> = stamps.lines().map(|line| line.parse().expect("a stamp")).collect();
-    assert_eq!(stamps.len(), TASKS, "every task ran once");
-    assert!(stamps.is_sorted(), "one after the other");
-    let gaps = stamps.windows(2).map(|pair| Duration::from_nanos(pair[1] - pair[0])).collect();
-    let gaps = Sample::new(gaps);
+    let runs = log.runs();
+    assert_eq!(runs.len(), TASKS, "every task ran once");
+    let end = |index: usize| runs[index].end.expect("every task ended").0;
+    let gaps = (1..TASKS).map(|next| Duration::try_from_secs_f64(runs[next].begin - end(next - 1)));
+    let gaps = Sample::new(gaps.collect::<Result<_, _>>().expect("one after the other"));
     vec![
         Figure::new("end of a no-op task to start of the next", gaps.p50(), "ms")
             .at_most(2.0)
             .note(format!("{}; includes exit and exec of the task's own program", gaps.note())),
     ]
-}
-
-/// Body of the no-op task: it starts, notes the time and ends.
-pub fn stamp(file: OsString) {
-    let now = clock_gettime(ClockId::Monotonic);
-    let nanoseconds = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
-    let mut file = OpenOptions::new().append(true).create(true).open(file).expect("the file can be written");
-    file.write_all(format!("{nanoseconds}\n").as_bytes()).expect("the file can be written");
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: the promises, measured on the release binary in a temporary home.
 
 mod api;
-pub mod dispatch;
+mod dispatch;
 mod estimate;
 mod http;
 mod load;

@@ -5,7 +5,7 @@ mod gflow;
 mod gpus;
 mod hq;
 mod install;
-mod job;
+pub mod job;
 mod pueue;
 mod report;
 mod sage;
