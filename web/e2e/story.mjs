@@ -153,7 +153,7 @@ async function story(studio, browser) {
   await page.page.keyboard.press('Escape');
   await page.get('mode').getByText('高级').click();
   const fields = {
-    num_epochs: 50,
+    num_epochs: 150,
     batch_size: 2,
     gradient_accumulation_steps: 2,
     learning_rate: 0.002,
@@ -199,7 +199,7 @@ async function story(studio, browser) {
   await page.page.reload();
   await page.sees(second.task, 'queued');
   assert.equal(await page.page.locator('#new-model').inputValue(), model);
-  assert.equal(await page.page.locator('#field-num_epochs').inputValue(), '50');
+  assert.equal(await page.page.locator('#field-num_epochs').inputValue(), '150');
 
   step('cancel the second');
   await page.row(second.task).getByTestId('task-cancel').click();
@@ -221,7 +221,7 @@ async function story(studio, browser) {
 
   step('the first completes, the third starts by itself');
   await page.sees(first.task, 'completed');
-  await page.sees(third.task, 'training');
+  await page.sees(third.task, 'training', 'completed');
 
   step('what was expected stands beside what was measured');
   await page.row(first.task).getByTestId('task-link').click();
