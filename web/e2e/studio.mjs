@@ -48,9 +48,12 @@ export class Studio {
     child.once('exit', () => process.off('exit', end));
     const said = [];
     child.stderr.on('data', (bytes) => said.push(bytes));
+    const allSaid = new Promise((done) => child.stderr.once('close', done));
     const url = await firstUrl(child);
     if (!url) {
       child.kill('SIGKILL');
+      // What it has started may keep its output open.
+      await Promise.race([allSaid, new Promise((done) => setTimeout(done, 2000).unref())]);
       throw new Error(`the studio did not start:\n${Buffer.concat(said)}`);
     }
     this.url = url;

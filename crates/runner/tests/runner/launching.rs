@@ -3,7 +3,7 @@ use std::os::fd::AsRawFd;
 
 use runner::{End, LaunchError, Observed, observe};
 
-use crate::fixture::{Fixture, Studio, Watched, processes_with, until};
+use crate::fixture::{Fixture, Studio, processes_with, until};
 
 pub async fn exit_code_and_output_are_recorded(f: Fixture) {
     let spec = f.spec("echo to stdout; echo to stderr >&2; exit 7");
@@ -104,8 +104,10 @@ pub async fn a_killed_spare_is_replaced(f: Fixture) {
     let spares = || processes_with("cmdline", "supervise\0unlucky\0");
     let mut studio = Studio::start("unlucky");
     until(|| !spares().is_empty());
+    // What will be its task goes with it.
     for spare in spares() {
-        Watched::new(&spare).kill();
+        let pid = spare.parse().ok().and_then(rustix::process::Pid::from_raw).unwrap();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
     studio.send(&f.spec("echo run"));
     studio.wait_until_launched();
