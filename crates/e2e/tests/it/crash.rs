@@ -2,9 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
     thread,
     time::Duration,
 };
@@ -13,7 +11,7 @@ use api_types::SubmitTask;
 use client::testing::{Options, Studio, sage, wait_for};
 
 use crate::support::{
-    PATIENCE, fine_tune, held_open, path, script, since_launch, tiny, wait_reason, wait_status, wait_until,
+    PATIENCE, fine_tune, held_open, path, script, since_launch, tiny, wait_reason, wait_status, wait_until, wrapped,
 };
 
 /// Xorshift: the same moments in every run.
@@ -197,11 +195,7 @@ fn without_watches(folder: &Path) -> Option<PathBuf> {
          sh \"${{SAGE_UNDER_TEST:-{}}}\" \"$@\"\n",
         sage().display()
     );
-    let wrapper = folder.join("sage");
-    fs::write(&wrapper, script).unwrap();
-    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
-    let tried = Command::new(&wrapper).env("SAGE_UNDER_TEST", "true").output();
-    tried.is_ok_and(|output| output.status.success()).then_some(wrapper)
+    wrapped(folder, &script)
 }
 
 /// What runs is not forgotten, so that its GPU does not look free.

@@ -3,7 +3,6 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
@@ -17,7 +16,7 @@ use client::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{PATIENCE, SetWhenDropped, fine_tune, path, script, since_launch, tiny, wait_status};
+use crate::support::{PATIENCE, SetWhenDropped, fine_tune, path, script, since_launch, tiny, wait_status, wrapped};
 
 /// What was answered before a kill -9 is there after it, runs once, and every step of it is in the journal.
 #[test]
@@ -313,11 +312,7 @@ fn on_another_boot(folder: &Path) -> Option<PathBuf> {
         "#!/bin/sh\nexec unshare --mount sh -c 'mount --bind {boot_id} /proc/sys/kernel/random/boot_id && exec \"$@\"' sh \"${{SAGE_UNDER_TEST:-{}}}\" \"$@\"\n",
         sage.display()
     );
-    let wrapper = folder.join("sage");
-    fs::write(&wrapper, script).unwrap();
-    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
-    let tried = Command::new(&wrapper).env("SAGE_UNDER_TEST", "true").output();
-    tried.is_ok_and(|output| output.status.success()).then_some(wrapper)
+    wrapped(folder, &script)
 }
 
 #[test]

@@ -1,5 +1,8 @@
 use std::{
-    path::PathBuf,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -22,6 +25,16 @@ impl Drop for SetWhenDropped<'_> {
     }
 }
 
+/// A `sage` behind this script, which runs `$SAGE_UNDER_TEST` instead where that is set; `None` where the machine does not let
+/// it.
+pub fn wrapped(folder: &Path, script: &str) -> Option<PathBuf> {
+    let wrapper = folder.join("sage");
+    fs::write(&wrapper, script).unwrap();
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+    let tried = Command::new(&wrapper).env("SAGE_UNDER_TEST", "true").output();
+    tried.is_ok_and(|output| output.status.success()).then_some(wrapper)
+}
+
 /// A task that runs a shell script.
 pub fn script(studio: &Studio, script: &str) -> SubmitTask {
     let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
@@ -41,7 +54,7 @@ pub fn tiny(studio: &Studio) -> (PathBuf, PathBuf) {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let data = studio.home().root().join("data.jsonl");
     let row = |n: u32| format!("{{\"instruction\": \"What is {n} times two?\", \"output\": \"It is {}.\"}}\n", 2 * n);
-    std::fs::write(&data, (1..=16).map(row).collect::<String>()).unwrap();
+    fs::write(&data, (1..=16).map(row).collect::<String>()).unwrap();
     (model, data)
 }
 
