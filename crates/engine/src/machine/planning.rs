@@ -56,8 +56,11 @@ impl Machine {
         let mut plan = scheduler::plan(policy, inventory, queue, now);
         let held_up = policy.preemption.is_some()
             && packing::hold_up(&mut plan, self.being_measured(now), |task| self.with_pace.contains(&task));
-        for (task, reason) in plan.waits.iter_mut().take_while(|_| !self.paused.is_empty()) {
-            reason.paused = self.paused.get(task).cloned();
+        // Paused tasks are few, and those that wait may be very many.
+        if !self.paused.is_empty() {
+            for (task, reason) in &mut plan.waits {
+                reason.paused = self.paused.get(task).cloned();
+            }
         }
         let minute = now.round(Unit::Minute).unwrap_or(now);
         let forecast = match (inventory, closed) {
