@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
-    Demand, DeviceId, DeviceState, Failure, Inventory, Language, MemoryHolder, Progress, Reading, StateKind, Task,
-    TaskId, Warning, gib,
+    Demand, DeviceId, DeviceState, Failure, Inventory, Language, MemoryHolder, Progress, Reading, Recipe, StateKind,
+    Task, TaskId, Warning, gib,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,6 +12,8 @@ use crate::{View, machine::RunningTask};
 
 /// What a preempted training loses: it saves when it is stopped, and loads model and data again.
 const RESUME: SignedDuration = SignedDuration::from_secs(60);
+/// A training that makes no steps does not keep others away for longer.
+const LONGEST_MEASURED: Duration = Duration::from_secs(300);
 /// States of a device from which no training on it comes back.
 const LOST: [&str; 2] = ["gpu-lost", "gpu-needs-reset"];
 
@@ -33,6 +35,7 @@ pub fn holders(
             task: *task,
             owner: running.task.owner.clone(),
             pace: running.pace.pace(trial),
+            measuring: is_measured(running, now),
             grant,
             used,
             priority: running.task.priority,
@@ -56,6 +59,12 @@ pub fn holders(
         }
     }
     holders
+}
+
+/// Whether its first steps are still to be timed.
+fn is_measured(running: &RunningTask, now: Timestamp) -> bool {
+    let is_timed = matches!(running.task.recipe, Recipe::FineTune(_)) && !running.task.state.kind().is_final();
+    is_timed && running.pace.alone().is_none() && Duration::from_secs(running.ran(now)) < LONGEST_MEASURED
 }
 
 /// By the pace of this attempt, else by its estimate; one that has outlived its estimate is expected to take as long again.
@@ -159,7 +168,7 @@ mod tests {
                 owner: "ana".into(),
                 created_at: Timestamp::UNIX_EPOCH,
                 time_limit: 3600,
-                recipe: domain::Recipe::FineTune(domain::FineTune::default()),
+                recipe: Recipe::FineTune(domain::FineTune::default()),
                 priority: domain::Priority::Normal,
                 after: Vec::new(),
                 terms: domain::Terms::default(),

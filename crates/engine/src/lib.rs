@@ -21,7 +21,6 @@ mod message;
 mod needs;
 mod options;
 mod pace;
-mod packing;
 mod refusals;
 mod strays;
 mod tail;

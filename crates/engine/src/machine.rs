@@ -67,8 +67,6 @@ pub struct Machine {
     dependencies: BTreeMap<TaskId, Vec<Dependency>>,
     /// Tasks in the queue that must not start before a time, and how that reads.
     later: BTreeMap<TaskId, (Timestamp, WaitCause)>,
-    /// Tasks in the queue whose steps will be counted.
-    with_pace: BTreeSet<TaskId>,
     /// Why tasks in the queue were stopped at a checkpoint.
     paused: BTreeMap<TaskId, Arc<WaitCause>>,
     /// Tasks in the queue that must not start whatever is free.
@@ -172,7 +170,6 @@ impl Machine {
             queue: Vec::new(),
             dependencies: BTreeMap::new(),
             later: BTreeMap::new(),
-            with_pace: BTreeSet::new(),
             paused: BTreeMap::new(),
             blocked: BTreeSet::new(),
             refusals: Refusals::default(),
@@ -220,7 +217,6 @@ impl Machine {
         self.queue.clear();
         self.dependencies.clear();
         self.later.clear();
-        self.with_pace.clear();
         self.paused.clear();
         self.blocked.clear();
         self.unforeseen.clear();
@@ -352,15 +348,13 @@ impl Machine {
             demand,
             blocked: None,
             refused: self.refusals.of(task),
+            timed: has_pace,
         };
         if !after.is_empty() {
             self.dependencies.insert(task, after);
         }
         if let Some(later) = planning::not_yet(&terms) {
             self.later.insert(task, later);
-        }
-        if has_pace {
-            self.with_pace.insert(task);
         }
         if let Some(paused) = terms.paused {
             self.paused.insert(task, paused.into());
@@ -373,7 +367,6 @@ impl Machine {
     fn leave_queue(&mut self, id: TaskId) {
         self.dependencies.remove(&id);
         self.later.remove(&id);
-        self.with_pace.remove(&id);
         self.paused.remove(&id);
         self.blocked.remove(&id);
         self.unforeseen.remove(&id);

@@ -112,6 +112,7 @@ mod tests {
             demand: domain::Demand { devices: 1, memory: None, shares: false },
             blocked: None,
             refused: Vec::new(),
+            timed: false,
         };
         let waiting = [waiting(1, "ana"), waiting(2, "ben")];
         let first = |held: Option<(&str, f64)>| {

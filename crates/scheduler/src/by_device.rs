@@ -65,6 +65,10 @@ pub enum Refusal {
         total: u64,
         holders: Vec<MemoryHolder>,
     },
+    /// It fits, but the one that has it is measured alone first.
+    Measuring {
+        task: TaskId,
+    },
     /// It fits, but would delay a task before it, which gets the device at that time.
     Reserved {
         task: TaskId,
@@ -104,6 +108,7 @@ fn verdict(
         let kept = reservation.filter(|kept| !kept.leaves(index, ledger, waiting))?;
         Some(Refusal::Reserved { task: kept.task, at: kept.at })
     });
+    let refusal = refusal.or_else(|| account.measures(ledger.policy, waiting).map(|task| Refusal::Measuring { task }));
     let whole = account.promises.iter().any(|promise| promise.granted.is_none() || !account.is_shared());
     Verdict {
         device: account.id().clone(),
@@ -159,6 +164,7 @@ impl Verdict {
             Some(Refusal::Refused { .. }) => "trial_failed",
             Some(Refusal::Memory { .. }) => "device_memory",
             Some(Refusal::NotFreeEnough { .. }) => "whole_device",
+            Some(Refusal::Measuring { .. }) => "measuring",
             Some(Refusal::Reserved { .. }) => "reserved",
         }
     }
@@ -234,6 +240,10 @@ impl Verdict {
                     format!("the task wants it to itself, and {free} of {total} is free{held}")
                 }
             }
+            Refusal::Measuring { task } if zh => format!("放得下，但 {task} 的最初几步正在此单独测速"),
+            Refusal::Measuring { task } => {
+                format!("it would fit, but {task} is measured alone here for its first steps")
+            }
             Refusal::Reserved { task, .. } if zh => format!("放得下，但已为 {task} 预留"),
             Refusal::Reserved { task, .. } => format!("it would fit, but is reserved for {task}"),
         }
@@ -291,6 +301,7 @@ mod tests {
             demand: Demand { devices, memory: memory.map(|memory| memory * GIB), shares: true },
             blocked: None,
             refused: Vec::new(),
+            timed: false,
         }
     }
 
@@ -299,6 +310,7 @@ mod tests {
             task: task(number),
             owner: "ana".into(),
             pace: None,
+            measuring: false,
             grant: Grant {
                 devices: vec![DeviceGrant { device: DeviceId(format!("GPU-{index}")), bytes: Some(granted * GIB) }],
             },

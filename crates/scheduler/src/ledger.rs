@@ -56,12 +56,16 @@ pub struct Promise {
     /// `None`: unknown.
     pub used: Option<u64>,
     pub shares: bool,
+    /// How fast it goes alone is still to be found out.
+    pub measuring: bool,
     /// Where it is unknown, a guess.
     pub ends_at: Timestamp,
     /// It starts in this plan.
     pub is_new: bool,
     /// It is being stopped.
     pub is_leaving: bool,
+    /// The task is not there yet.
+    pub is_kept: bool,
 }
 
 impl<'a> Ledger<'a> {
@@ -80,6 +84,15 @@ impl<'a> Ledger<'a> {
 
     /// Books the grant of a task that starts in this plan; it uses nothing yet.
     pub fn promise(&mut self, waiting: &Waiting, grant: &Grant) {
+        self.book(waiting, grant, false);
+    }
+
+    /// Keeps the place of a task that waits for a moment, so that nobody behind it takes it.
+    pub fn keep(&mut self, waiting: &Waiting, grant: &Grant) {
+        self.book(waiting, grant, true);
+    }
+
+    fn book(&mut self, waiting: &Waiting, grant: &Grant, is_kept: bool) {
         let ends_at = self.end_of(waiting);
         self.holders.push(waiting.task);
         self.promises += 1;
@@ -87,7 +100,18 @@ impl<'a> Ledger<'a> {
             let account = self.accounts.iter_mut().find(|account| account.reading.device.id == granted.device);
             if let Some(account) = account {
                 let (task, granted, shares) = (waiting.task, granted.bytes, waiting.demand.shares);
-                account.add(Promise { task, granted, used: Some(0), shares, ends_at, is_new: true, is_leaving: false });
+                let measuring = waiting.timed && account.promises.is_empty();
+                account.add(Promise {
+                    task,
+                    granted,
+                    used: Some(0),
+                    shares,
+                    measuring,
+                    ends_at,
+                    is_new: true,
+                    is_leaving: false,
+                    is_kept,
+                });
             }
         }
     }
@@ -149,9 +173,11 @@ impl<'a> Account<'a> {
                         granted: granted.bytes,
                         used: *used,
                         shares: running.shares,
+                        measuring: running.measuring,
                         ends_at: end(running),
                         is_new: false,
                         is_leaving: running.stopping,
+                        is_kept: false,
                     });
                 }
             }
@@ -275,6 +301,21 @@ impl<'a> Account<'a> {
         !self.reading.is_usable()
             || self.is_left_alone(policy)
             || if self.promises.is_empty() { !self.is_mostly_free() && !has_room() } else { !may_share() }
+    }
+
+    /// How many tasks are there, or start in this plan.
+    pub fn present(&self) -> usize {
+        self.promises.iter().filter(|promise| !promise.is_kept).count()
+    }
+
+    /// Whose steps are timed alone here, so that this task must not join it yet: or it could not be judged later whether the two
+    /// get more done together.
+    pub fn measures(&self, policy: &Policy, waiting: &Waiting) -> Option<TaskId> {
+        let mut here = self.promises.iter().filter(|promise| !promise.is_kept);
+        let (first, second) = (here.next()?, here.next());
+        // With a neighbour there is nothing left to measure.
+        let measures = first.measuring && second.is_none();
+        (measures && waiting.timed && policy.preemption.is_some()).then_some(first.task)
     }
 
     /// Other programs keep it from being used at all.

@@ -73,6 +73,8 @@ pub struct Waiting {
     pub blocked: Option<Arc<WaitCause>>,
     /// Devices that it was refused on a moment ago, and why: not to be tried in this plan.
     pub refused: Vec<(DeviceId, WaitCause)>,
+    /// Its steps will be timed: it joins nobody whose own steps are still to be timed alone.
+    pub timed: bool,
 }
 
 /// An attempt that holds its grant until its last process has ended.
@@ -95,6 +97,8 @@ pub struct Running {
     /// How fast it goes beside those that share its device; `None`: it has the device to itself, or has not been
     /// measured for long enough.
     pub pace: Option<Pace>,
+    /// How fast it goes with its devices to itself is being found out.
+    pub measuring: bool,
 }
 
 /// Seconds that a step takes.

@@ -4,7 +4,7 @@ use domain::TaskId;
 
 use crate::{
     Preempt, PreemptReason, Running,
-    ledger::{Account, Ledger},
+    ledger::{Account, Ledger, Promise},
 };
 
 /// The youngest of those that get too little done together. Who comes or goes changes the pace of all beside it, so nobody is
@@ -14,7 +14,8 @@ pub fn not_paying(ledger: &Ledger<'_>, running: &[Running]) -> Vec<Preempt> {
     if ledger.policy.preemption.is_none() {
         return Vec::new();
     }
-    let changes = |account: &&Account<'_>| account.promises.iter().any(|promise| promise.is_new || promise.is_leaving);
+    let comes = |promise: &Promise| promise.is_new && !promise.is_kept;
+    let changes = |account: &&Account<'_>| account.promises.iter().any(|promise| comes(promise) || promise.is_leaving);
     let changing = ledger.accounts.iter().filter(changes).flat_map(|account| &account.promises);
     let mut unsettled: Vec<TaskId> = changing.map(|promise| promise.task).collect();
     let mut stopped = Vec::new();

@@ -1,6 +1,6 @@
 //! One pass over the queue: each task in its turn gets devices, or a reason to wait.
 
-use domain::Inventory;
+use domain::{Inventory, WaitCause};
 use jiff::Timestamp;
 
 use crate::{
@@ -53,6 +53,15 @@ impl<'a> Pass<'a> {
             return;
         }
         if let Some(grant) = place::on_devices(&self.ledger, self.reservation.as_ref(), waiting) {
+            let is_granted =
+                |account: &&Account<'_>| grant.devices.iter().any(|granted| granted.device == *account.id());
+            let mut granted = self.ledger.accounts.iter().filter(is_granted);
+            let measured = granted.find_map(|account| account.measures(self.ledger.policy, waiting));
+            if let Some(task) = measured {
+                self.ledger.keep(waiting, &grant);
+                self.waits.blocked(waiting, WaitCause::Measuring { task }.into());
+                return;
+            }
             self.ledger.promise(waiting, &grant);
             self.quotas.take(waiting);
             self.starts.push(Start { task: waiting.task, grant });

@@ -127,7 +127,7 @@ pub fn to_spread(ledger: &Ledger<'_>, quotas: &Quotas<'_>, running: &[Running]) 
             let [granted] = &running.grant.devices[..] else { return false };
             let account = ledger.accounts.iter().find(|account| *account.id() == granted.device);
             let rest = running.ends_at.map(|ends_at| ends_at.duration_since(ledger.now));
-            account.is_some_and(|account| account.promises.len() > 1)
+            account.is_some_and(|account| account.present() > 1)
                 && running.loss.is_some()
                 && quotas.let_back(&running.owner)
                 && ledger.now.duration_since(running.started_at) >= rules.after
@@ -136,17 +136,17 @@ pub fn to_spread(ledger: &Ledger<'_>, quotas: &Quotas<'_>, running: &[Running]) 
         .collect();
     crowded.sort_by_key(|running| (Reverse(running.started_at), running.task));
     let mut moved: Vec<Preempt> = Vec::new();
-    let mut left: Vec<(&DeviceId, usize)> = ledger.accounts.iter().map(|a| (a.id(), a.promises.len())).collect();
+    let mut left: Vec<(&DeviceId, usize)> = ledger.accounts.iter().map(|a| (a.id(), a.present())).collect();
     for account in idle {
         let mover = crowded.iter().find(|running| {
             let granted = &running.grant.devices[0];
             let fits = place::fits(ledger, account, &again(running, granted));
-            let is_crowded = left.iter().any(|(id, promises)| **id == granted.device && *promises > 1);
+            let is_crowded = left.iter().any(|(id, present)| **id == granted.device && *present > 1);
             fits && is_crowded && !moved.iter().any(|preempt| preempt.task == running.task)
         });
         if let Some(running) = mover {
             let device = &running.grant.devices[0].device;
-            left.iter_mut().filter(|(id, _)| *id == device).for_each(|(_, promises)| *promises -= 1);
+            left.iter_mut().filter(|(id, _)| *id == device).for_each(|(_, present)| *present -= 1);
             moved.push(Preempt { task: running.task, why: PreemptReason::ToMove });
         }
     }
@@ -166,5 +166,6 @@ fn again(running: &Running, granted: &DeviceGrant) -> Waiting {
         demand: Demand { devices: 1, memory: granted.bytes, shares: running.shares },
         blocked: None,
         refused: Vec::new(),
+        timed: false,
     }
 }

@@ -167,6 +167,7 @@ impl Machine {
             ends_at: None,
             shares: grant.devices.iter().all(|granted| granted.bytes.is_some()),
             loss: Some(SignedDuration::from_secs_f64(LOST_S)),
+            measuring: false,
             stopping: false,
             grant,
         });

@@ -218,6 +218,7 @@ impl<'a> Replay<'a> {
             demand: demand(work, self.options.pack.is_some(), progress),
             blocked: None,
             refused: Vec::new(),
+            timed: false,
         };
         self.places[index] = self.waiting.len();
         self.waiting.push(waiting);

@@ -154,6 +154,7 @@ fn running(index: u32) -> Running {
         loss: Some(SignedDuration::from_mins(1)),
         stopping: false,
         pace: None,
+        measuring: false,
     }
 }
 
@@ -173,5 +174,6 @@ fn waiting(number: u64) -> Waiting {
         },
         blocked: None,
         refused: Vec::new(),
+        timed: false,
     }
 }

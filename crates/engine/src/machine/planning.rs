@@ -5,10 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{
-    Attempt, DeviceId, Grant, Progress, QuotaKind, Recipe, StateKind, Task, TaskId, TaskState, Terms, WaitCause,
-    WaitReason,
-};
+use domain::{Attempt, Grant, Progress, QuotaKind, StateKind, Task, TaskId, TaskState, Terms, WaitCause, WaitReason};
 use jiff::{SignedDuration, Timestamp, Unit};
 use scheduler::Verdict;
 use store::{Change, Revision, Transition};
@@ -19,7 +16,6 @@ use crate::{
     devices,
     machine::{LONGEST_PAUSE, Machine, PLANNING_SHARE, RunningTask, reports::LONGEST_RETRY},
     pace::PaceMeter,
-    packing,
     turn::{Created, Effect, Turn},
     view::{Live, Waits},
 };
@@ -54,8 +50,6 @@ impl Machine {
         let (policy, inventory) = (&self.settings.policy, self.inventory.as_deref());
         let queue = self.queue_of(&held, &usage, closed.as_ref());
         let mut plan = scheduler::plan(policy, inventory, queue, now);
-        let held_up = policy.preemption.is_some()
-            && packing::hold_up(&mut plan, self.being_measured(now), |task| self.with_pace.contains(&task));
         // Paused tasks are few, and those that wait may be very many.
         if !self.paused.is_empty() {
             for (task, reason) in &mut plan.waits {
@@ -69,7 +63,7 @@ impl Machine {
             }
             _ => Vec::new(),
         };
-        if held_up {
+        if plan.waits.iter().any(|(_, reason)| matches!(*reason.cause, WaitCause::Measuring { .. })) {
             self.wake(now + PACE_EVERY, now);
         }
         self.plan_again_at = began + (began.elapsed() * PLANNING_SHARE).min(LONGEST_PAUSE);
@@ -210,25 +204,6 @@ impl Machine {
             let neighbours = neighbours.collect();
             running.pace.look(now, self.outbox.view.progress(*task).step, neighbours);
         }
-    }
-
-    /// Trainings that have their devices to themselves and were not measured yet, by these devices. With a neighbour there
-    /// is nothing left to measure.
-    fn being_measured(&self, now: Timestamp) -> BTreeMap<DeviceId, TaskId> {
-        let mut holders: BTreeMap<&DeviceId, Vec<TaskId>> = BTreeMap::new();
-        for (task, running) in &self.running {
-            for granted in &running.attempt.grant.devices {
-                holders.entry(&granted.device).or_default().push(*task);
-            }
-        }
-        let measured = |task: &TaskId| {
-            let running = &self.running[task];
-            let counts = matches!(running.task.recipe, Recipe::FineTune(_)) && !running.task.state.kind().is_final();
-            counts && running.pace.alone().is_none() && Duration::from_secs(running.ran(now)) < packing::LONGEST
-        };
-        let alone =
-            holders.into_iter().filter_map(|(device, tasks)| Some((device.clone(), *tasks.first()?, tasks.len())));
-        alone.filter(|(_, task, count)| *count == 1 && measured(task)).map(|(device, task, _)| (device, task)).collect()
     }
 
     /// What earlier attempts have taught about its pace on such a device.

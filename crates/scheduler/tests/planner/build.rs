@@ -75,6 +75,7 @@ pub fn holding(task: u64, device: &str, gib: Option<u64>, used: Option<u64>) -> 
         task: id(task),
         owner: "ana".into(),
         pace: None,
+        measuring: false,
         grant: Grant { devices: vec![grant] },
         used: vec![used.map(|gib| gib * GIB)],
         priority: Priority::Normal,
@@ -98,6 +99,7 @@ pub fn waiting(task: u64, devices: u32, gib: Option<u64>) -> Waiting {
         demand: Demand { devices, memory: gib.map(|gib| gib * GIB), shares: true },
         blocked: None,
         refused: vec![],
+        timed: false,
     }
 }
 

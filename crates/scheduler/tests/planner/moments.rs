@@ -69,6 +69,7 @@ impl Moment {
             grant: start.grant.clone(),
             used: vec![Some(0); start.grant.devices.len()],
             shares: self.waiting(start.task).demand.shares,
+            measuring: self.waiting(start.task).timed,
             ..holding(start.task.number, "", None, None)
         };
         plan.starts.iter().map(begin).collect()
@@ -127,6 +128,7 @@ prop_compose! {
             expected: length.map(minutes),
             deadline: deadline.map(|at| NOW + minutes(at)),
             since: NOW - SignedDuration::from_hours(waited),
+            timed: shares && waited % 3 == 0,
             ..alone
         }
     }
@@ -158,6 +160,7 @@ prop_compose! {
             loss: (ran % 3 > 0).then(|| minutes(ran % 20)),
             stopping,
             pace: pace.map(|(alone, shared)| Pace { alone: alone.map(f64::from), shared: f64::from(shared) }),
+            measuring: shares && ran % 4 == 1,
             ..holding(0, "", None, None)
         }
     }

@@ -1,5 +1,5 @@
 use domain::Reading;
-use scheduler::{Policy, Waiting, free, shortfall};
+use scheduler::{Policy, Running, Waiting, free, shortfall};
 
 use crate::build::{GIB, gpu, holding, inventory, lasting, plan_of, simulated, started, waiting};
 
@@ -97,4 +97,32 @@ fn free_is_what_was_measured_less_what_was_promised() {
     assert_eq!(free(&card, &[holding(1, "GPU-0", Some(30), Some(0))]), 0);
     assert_eq!(free(&card, &[holding(1, "GPU-0", None, Some(8))]), 0, "the whole card");
     assert_eq!(free(&simulated(0), &[holding(1, "GPU-0", Some(1), None)]), 0, "one task at a time");
+}
+
+/// Or it could not be judged later whether the two get more done together.
+#[test]
+fn a_training_joins_another_only_when_that_was_measured_and_commands_join_at_once() {
+    let policy = Policy::default();
+    let machine = inventory(vec![gpu(0, 24, 8), gpu(1, 24, 8)]);
+    let timed = |number| Waiting { timed: true, ..waiting(number, 1, Some(4)) };
+    let measured = |task, device: &str| Running { measuring: true, ..holding(task, device, Some(4), Some(4)) };
+    let held = [measured(1, "GPU-0"), measured(2, "GPU-1")];
+    let plan = plan_of(&policy, Some(&machine), &[timed(3), waiting(4, 1, Some(4))], &held);
+    assert_eq!(started(&plan), [4], "a command joins");
+    let [(task, reason)] = &plan.waits[..] else { panic!("{plan:?}") };
+    assert_eq!((task.number, reason.code()), (3, "measuring"));
+
+    let known = held.map(|running| Running { measuring: false, ..running });
+    assert_eq!(started(&plan_of(&policy, Some(&machine), &[timed(3)], &known)), [3]);
+    let both = [measured(1, "GPU-0"), holding(2, "GPU-0", Some(4), Some(4))];
+    let one = inventory(vec![gpu(0, 24, 0)]);
+    assert_eq!(started(&plan_of(&policy, Some(&one), &[timed(3)], &both)), [3], "nothing is left to measure");
+
+    let plan = plan_of(&policy, Some(&one), &[timed(5), timed(6)], &both[..1]);
+    assert!(started(&plan).is_empty() && plan.waits.iter().all(|(_, reason)| reason.code() == "measuring"), "{plan:?}");
+
+    // Two never start together on one, and the place of the one that waits is kept for it.
+    let plan = plan_of(&policy, Some(&one), &[timed(5), timed(6), waiting(7, 1, Some(17))], &[]);
+    assert_eq!(started(&plan), [5]);
+    assert_eq!(plan.waits.iter().map(|(_, reason)| reason.code()).collect::<Vec<_>>(), ["measuring", "device_memory"]);
 }

@@ -121,6 +121,19 @@ proptest! {
     }
 
     #[test]
+    fn nobody_joins_a_training_that_is_measured_alone(moment in moments()) {
+        let plan = moment.plan();
+        let begun = moment.begun(&plan);
+        for start in plan.starts.iter().filter(|start| moment.policy.preemption.is_some() && moment.waiting(start.task).timed) {
+            for granted in &start.grant.devices {
+                let others = || moment.running.iter().chain(&begun).filter(|other| other.task != start.task);
+                let here: Vec<&Running> = others().filter(|other| holds(other, &granted.device)).collect();
+                prop_assert!(here.len() != 1 || !here[0].measuring, "{} beside {}", start.task, here[0].task);
+            }
+        }
+    }
+
+    #[test]
     fn nobody_waits_for_what_is_free(moment in moments()) {
         let plan = moment.plan();
         if moment.policy.one_at_a_time {
@@ -131,6 +144,8 @@ proptest! {
         let first = plan.waits.iter().find(|(task, reason)| {
             moment.waiting(*task).blocked.is_none() && !matches!(*reason.cause, WaitCause::Quota { .. })
         });
+        // Who waits for a measurement may join once somebody else has.
+        let first = first.filter(|(_, reason)| !matches!(*reason.cause, WaitCause::Measuring { .. }));
         if let Some((task, _)) = first {
             let waiting = vec![moment.waiting(*task).clone()];
             let running = moment.running.iter().cloned().chain(moment.begun(&plan)).collect();

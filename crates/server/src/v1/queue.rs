@@ -126,6 +126,7 @@ fn verdict(verdict: &Verdict) -> DeviceVerdict {
     let (total, tasks, reserved_at) = match &verdict.refusal {
         Some(Refusal::TooSmall { total, .. } | Refusal::NotFreeEnough { total, .. }) => (Some(*total), vec![], None),
         Some(Refusal::Taken { tasks }) => (None, tasks.clone(), None),
+        Some(Refusal::Measuring { task }) => (None, vec![*task], None),
         Some(Refusal::Reserved { task, at }) => (None, vec![*task], Some(*at)),
         _ => (None, Vec::new(), None),
     };
