@@ -70,6 +70,9 @@ async fn measure(rounds: usize) -> Result<(), Box<dyn Error>> {
             time_limit: None,
             limits: runner::Limits::default(),
         };
+        // As the studio does it.
+        runner::prepare(&spec.attempt_dir)?;
+        std::fs::File::create(&spec.log)?;
         // The pause between two launches, in which the next supervisor warms up.
         tokio::time::sleep(Duration::from_millis(20)).await;
         let handed_over = now();

@@ -20,6 +20,8 @@ use crate::{ExitRecord, ProcessIdentity, RunningRecord};
 
 /// Whose the attempt is. Made by a rename that replaces nothing, so that only one can win and nobody sees it half written.
 const CLAIM: &str = "claim";
+/// Made ahead for the first who wants to claim the attempt.
+const CLAIM_DRAFT: &str = ".claim";
 /// The running record, written by the task itself before its program is executed.
 const SPAWNED: &str = "spawned";
 /// Before it is whole. Only the task of the supervisor whose claim it is writes it.
@@ -50,6 +52,7 @@ pub(crate) enum Claim {
 /// Makes the folder of an attempt that is still to come. A launch into any other folder makes what it needs itself.
 pub fn prepare(dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)?;
+    File::create(dir.join(CLAIM_DRAFT))?;
     File::create(dir.join(SPAWNED_DRAFT))?;
     PreparedExit::new(dir)?.keep(dir).map(drop)
 }
@@ -57,6 +60,8 @@ pub fn prepare(dir: &Path) -> io::Result<()> {
 /// Returns whether the attempt is now ours; `false` when somebody was first.
 pub(crate) fn claim(dir: &Path, claim: &Claim) -> io::Result<bool> {
     let draft = draft(dir, CLAIM);
+    // Taken by a name of one's own, so that no other writes into it; where there is none, one is made.
+    let _ = fs::rename(dir.join(CLAIM_DRAFT), &draft);
     let renamed = write_whole(&draft, claim).and_then(|()| rename_if_new(&draft, &dir.join(CLAIM)));
     if !matches!(renamed, Ok(true)) {
         let _ = fs::remove_file(&draft);

@@ -4,18 +4,16 @@ use client::testing::wait_for;
 
 use super::{
     Figure, Sample, busy_studio,
-    peers::job::{Job, Log},
+    peers::job::{self, Job, Log},
     seed,
 };
-use crate::run;
 
 const TASKS: usize = 300;
 
-/// How long the device stands idle between two tasks, as the tasks themselves see it: the same program, small and optimised,
-/// that all queues run in `bench peers`.
+/// How long the device stands idle between two tasks, as the tasks themselves see it: the same small program that all queues
+/// run in `bench peers`.
 pub fn measure() -> Vec<Figure> {
-    let program = ["build", "--release", "-p", "fakegpu", "--bin", "fakegpu-train"];
-    assert!(run::watched(run::in_root("cargo", &program)).0, "the task's program is built");
+    assert!(job::build_note(), "the task's program is built");
     let (studio, blocker) = busy_studio();
     let client = studio.client();
     let log = Log(studio.home().root().join("notes"));

@@ -3,11 +3,12 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
     thread,
     time::{Duration, Instant, SystemTime},
 };
 
-use crate::root;
+use crate::{root, run};
 
 /// A command and what it needs.
 #[derive(Debug, Clone, Default)]
@@ -28,15 +29,15 @@ impl Job {
 
     /// Notes its start and its end in the log.
     pub fn noted(log: &Log, tag: &str, hold: Duration) -> Job {
-        let log = log.0.display().to_string();
-        Job::new(&[&train(), &log, tag, "0", &hold.as_millis().to_string()])
+        let note = note().display().to_string();
+        Job::new(&[&note, &log.0.display().to_string(), tag, &hold.as_millis().to_string()])
     }
 
-    /// The same with memory of so many GPUs.
+    /// The same with memory of so many GPUs, by `fakegpu-train`.
     pub fn on_gpus(log: &Log, tag: &str, gpus: u32, memory: u64, hold: Duration) -> Job {
-        let mut job = Job::noted(log, tag, hold);
-        job.argv[3] = memory.to_string();
-        Job { gpus, memory, ..job }
+        let train = root().join("target/release/fakegpu-train").display().to_string();
+        let (log, hold) = (log.0.display().to_string(), hold.as_millis().to_string());
+        Job { gpus, memory, ..Job::new(&[&train, &log, tag, &memory.to_string(), &hold]) }
     }
 
     pub fn shared(self) -> Job {
@@ -49,8 +50,16 @@ impl Job {
     }
 }
 
-fn train() -> String {
-    root().join("target/release/fakegpu-train").display().to_string()
+fn note() -> PathBuf {
+    root().join("target/release/note")
+}
+
+/// Makes the program of [`Job::noted`]; whether that worked.
+pub fn build_note() -> bool {
+    let source = root().join("xtask/src/bench/peers/note.c");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-O2", "-o"]).arg(note()).arg(source);
+    fs::create_dir_all(root().join("target/release")).is_ok() && run::watched(compiler).0
 }
 
 /// The file into which jobs write.

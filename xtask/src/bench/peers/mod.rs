@@ -109,7 +109,7 @@ pub fn run(options: &Peers) -> bool {
     let wanted = |table| options.tables.is_empty() || options.tables.contains(&table);
     let names = if options.peers.is_empty() { Name::value_variants() } else { &options.peers };
     let helpers = ["build", "--release", "-p", "fakegpu", "--bin", "fakegpu-train", "--bin", "fakegpu-hold"];
-    if !super::build_sage() || !run::watched(run::in_root("cargo", &helpers)).0 {
+    if !super::build_sage() || !run::watched(run::in_root("cargo", &helpers)).0 || !job::build_note() {
         return false;
     }
     let mut report = Report::default();
