@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use jiff::Timestamp;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, WaitOptions, getppid, waitpid};
+use rustix::process::{Pid, WaitOptions, getpid, getppid, waitpid};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
@@ -53,6 +53,8 @@ impl Unborn {
     pub(crate) unsafe fn fork(cgroup: &mut Option<Cgroup>, oom_score: Option<&str>) -> io::Result<Unborn> {
         let (orders, order) = pipe_with(PipeFlags::CLOEXEC)?;
         let (errors, error) = pipe_with(PipeFlags::CLOEXEC)?;
+        // Asked here: the other may be killed before this one has had its first turn.
+        let supervisor = getpid();
         // SAFETY: as the caller says.
         let forked = match cgroup.as_ref().map(|group| unsafe { sys::fork_into(group) }) {
             Some(Ok(forked)) => forked,
@@ -68,7 +70,7 @@ impl Unborn {
         }
         // Or it would outlive its supervisor.
         drop((order, errors));
-        let errno = become_task(orders.into(), oom_score).raw_os_error().unwrap_or(libc::EIO);
+        let errno = become_task(orders.into(), supervisor, oom_score).raw_os_error().unwrap_or(libc::EIO);
         let _ = rustix::io::write(&error, &errno.to_ne_bytes());
         sys::end_without_cleanup(1)
     }
@@ -98,8 +100,7 @@ impl Unborn {
 }
 
 /// Does what can be done before the program is known, then waits for it. Returns only if it cannot be executed.
-fn become_task(mut orders: File, oom_score: Option<&str>) -> io::Error {
-    let supervisor = getppid();
+fn become_task(mut orders: File, supervisor: Pid, oom_score: Option<&str>) -> io::Error {
     let result = (|| {
         // The supervisor's own are the studio's, which would not notice that it died.
         let null = File::options().read(true).write(true).open("/dev/null")?;
@@ -131,7 +132,7 @@ fn become_task(mut orders: File, oom_score: Option<&str>) -> io::Error {
         let last_steps = move || {
             files::write_spawned(&dir, &record)?;
             // A supervisor killed until now leaves a record of a task that never runs; killed from now on, of one that does.
-            if getppid() != supervisor {
+            if getppid() != Some(supervisor) {
                 // Nobody is left to report to, and this end must not pass for the program's.
                 let _ = files::forget_spawned(&dir);
                 sys::end_without_cleanup(1);
