@@ -130,6 +130,8 @@ async fn end_without_supervisor(attempt_dir: &Path, task: Option<OwnedFd>) -> io
     }
     let timed_out = stand_in.timed_out;
     let lost_log_bytes = stand_in.end();
+    // A process that ended before it executed the program has taken its record back: that end is not the program's.
+    let record = record.filter(|_| !matches!(files::read_spawned(attempt_dir), Ok(None)));
     let Some((exit, record)) = exit.zip(record) else {
         return Ok(AttemptEnd::SupervisorLost);
     };
