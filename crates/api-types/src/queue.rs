@@ -118,8 +118,8 @@ pub struct DeviceVerdict {
     /// As people call it, such as `GPU 0`.
     pub label: String,
     pub fits: bool,
-    /// `fits_now`, `taken_by_tasks`, `device_memory`, `whole_device`, `foreign_use`, `trial_failed`, `reserved`,
-    /// `too_large`, `one_mig_instance`, or the code of what ails an unusable device.
+    /// `fits_now`, `taken_by_tasks`, `device_memory`, `whole_device`, `foreign_use`, `trial_failed`,
+    /// `measuring`, `reserved`, `too_large`, `one_mig_instance`, or the code of what ails an unusable device.
     pub code: String,
     pub needed_bytes: Option<u64>,
     /// Free by measurement and promised to nobody.

@@ -92,6 +92,12 @@ impl<'a> Ledger<'a> {
         self.book(waiting, grant, true);
     }
 
+    /// Whose steps are [timed alone](Account::measures) on one of the granted devices.
+    pub fn measured(&self, waiting: &Waiting, grant: &Grant) -> Option<TaskId> {
+        let is_granted = |account: &&Account<'_>| grant.devices.iter().any(|granted| granted.device == *account.id());
+        self.accounts.iter().filter(is_granted).find_map(|account| account.measures(self.policy, waiting))
+    }
+
     fn book(&mut self, waiting: &Waiting, grant: &Grant, is_kept: bool) {
         let ends_at = self.end_of(waiting);
         self.holders.push(waiting.task);

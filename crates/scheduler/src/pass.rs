@@ -53,11 +53,7 @@ impl<'a> Pass<'a> {
             return;
         }
         if let Some(grant) = place::on_devices(&self.ledger, self.reservation.as_ref(), waiting) {
-            let is_granted =
-                |account: &&Account<'_>| grant.devices.iter().any(|granted| granted.device == *account.id());
-            let mut granted = self.ledger.accounts.iter().filter(is_granted);
-            let measured = granted.find_map(|account| account.measures(self.ledger.policy, waiting));
-            if let Some(task) = measured {
+            if let Some(task) = self.ledger.measured(waiting, &grant) {
                 self.ledger.keep(waiting, &grant);
                 self.waits.blocked(waiting, WaitCause::Measuring { task }.into());
                 return;

@@ -1367,8 +1367,8 @@ export interface components {
         /** @description Whether a waiting task could have this device now, and if not, what is in the way first. */
         DeviceVerdict: {
             /**
-             * @description `fits_now`, `taken_by_tasks`, `device_memory`, `whole_device`, `foreign_use`, `trial_failed`, `reserved`,
-             *     `too_large`, `one_mig_instance`, or the code of what ails an unusable device.
+             * @description `fits_now`, `taken_by_tasks`, `device_memory`, `whole_device`, `foreign_use`, `trial_failed`,
+             *     `measuring`, `reserved`, `too_large`, `one_mig_instance`, or the code of what ails an unusable device.
              */
             code: string;
             /** @description UUID. */
