@@ -4,7 +4,9 @@ use domain::{DeviceId, DeviceState, Inventory, Language, MemoryHolder, TaskId, W
 use jiff::Timestamp;
 
 use crate::{
-    Policy, Queue, Waiting, explain,
+    Policy, Queue, Waiting,
+    batch::Batch,
+    explain,
     ledger::{Account, Ledger},
     order,
     pass::Pass,
@@ -85,9 +87,9 @@ pub fn by_device(
     task: TaskId,
     now: Timestamp,
 ) -> Vec<Verdict> {
-    let mut pass = Pass::new(policy, inventory, queue, now);
-    let devices = inventory.devices.iter().filter(|reading| reading.is_usable()).count();
-    for waiting in order::rank(policy, queue, devices, now) {
+    let batch = Batch::of(policy, inventory, queue.waiting, queue.running, now);
+    let mut pass = Pass::new(policy, inventory, queue, batch.as_ref(), now);
+    for waiting in order::rank(policy, queue, batch.as_ref(), now) {
         if waiting.task == task {
             let verdict = |(index, account)| verdict(&pass.ledger, index, account, pass.reservation.as_ref(), waiting);
             return pass.ledger.accounts.iter().enumerate().map(verdict).collect();
@@ -138,7 +140,7 @@ fn refusal(ledger: &Ledger<'_>, account: &Account<'_>, waiting: &Waiting) -> Opt
         return Some(Refusal::ForeignUse { holders: account.foreign_holders() });
     }
     let alone = waiting.demand.memory.is_none();
-    if account.is_taken(ledger.policy, waiting) || (alone && !account.promises.is_empty()) {
+    if account.is_taken(ledger, waiting) || (alone && !account.promises.is_empty()) {
         return Some(Refusal::Taken { tasks: account.promises.iter().map(|promise| promise.task).collect() });
     }
     if let Some((_, cause)) = waiting.refused.iter().find(|(device, _)| device == account.id()) {

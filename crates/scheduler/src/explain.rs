@@ -74,7 +74,10 @@ impl Waits {
         if !waiting.refused.is_empty() {
             return false;
         }
-        match self.failed(need(waiting, 1), waiting).or_else(|| self.failed(need(waiting, ALIKE), waiting)) {
+        match self
+            .failed(need(ledger, waiting, 1), waiting)
+            .or_else(|| self.failed(need(ledger, waiting, ALIKE), waiting))
+        {
             Some(cause) => {
                 self.waits.push((waiting.task, cause));
                 true
@@ -95,7 +98,7 @@ impl Waits {
     /// Says why the task found no devices; true if it waits for what others hold.
     pub fn explain(&mut self, ledger: &Ledger<'_>, reservation: Option<&Reservation>, waiting: &Waiting) -> bool {
         self.told += 1;
-        let need = need(waiting, if self.told > EXACT { ALIKE } else { 1 });
+        let need = need(ledger, waiting, if self.told > EXACT { ALIKE } else { 1 });
         if let Some(kept) = reservation
             && place::on_devices(ledger, None, waiting).is_some()
         {
@@ -144,8 +147,8 @@ impl Waits {
     }
 }
 
-fn need(waiting: &Waiting, step: u64) -> Need {
-    (waiting.demand.devices, waiting.demand.memory.map(|bytes| bytes / step), waiting.demand.shares)
+fn need(ledger: &Ledger<'_>, waiting: &Waiting, step: u64) -> Need {
+    (waiting.demand.devices, waiting.demand.memory.map(|bytes| bytes / step), ledger.shares(waiting))
 }
 
 fn bytes(waiting: &Waiting) -> u64 {
@@ -180,7 +183,7 @@ fn cause(ledger: &Ledger<'_>, waiting: &Waiting) -> WaitCause {
         };
     }
     let is_short =
-        |account: &&Account<'_>| !account.is_taken(ledger.policy, waiting) && !place::fits(ledger, account, waiting);
+        |account: &&Account<'_>| !account.is_taken(ledger, waiting) && !place::fits(ledger, account, waiting);
     // Tell of the device that comes nearest to what is needed.
     if let Some(nearest) = possible().filter(is_short).max_by_key(|account| account.free()) {
         return match waiting.refused.iter().find(|(device, _)| device == nearest.id()) {

@@ -6,7 +6,9 @@ use domain::{DeviceGrant, Grant, Inventory, TaskId, WaitCause};
 use jiff::Timestamp;
 
 use crate::{
-    Plan, Policy, Running, Waiting, explain,
+    Plan, Policy, Running, Waiting,
+    batch::Batch,
+    explain,
     ledger::{Account, Ledger},
     preempt, reserve,
 };
@@ -40,7 +42,9 @@ pub fn forecast(
         plan.starts.iter().map(|start| start.task).chain(first().map(|(task, _)| *task)).collect();
     let by_id: BTreeMap<TaskId, &Waiting> =
         waiting.iter().filter(|waiting| asked.contains(&waiting.task)).map(|waiting| (waiting.task, waiting)).collect();
-    let mut future = Future::new(policy, inventory, running, now);
+    let batch = Batch::of(policy, inventory, waiting, running, now);
+    let ledger = Ledger::new(policy, inventory, running, batch.as_ref(), now);
+    let mut future = Future::new(ledger, running);
     for start in &plan.starts {
         if let Some(waiting) = by_id.get(&start.task) {
             future.ledger.promise(waiting, &start.grant);
@@ -81,8 +85,9 @@ struct Future<'a> {
 }
 
 impl<'a> Future<'a> {
-    fn new(policy: &'a Policy, inventory: &'a Inventory, running: &'a [Running], now: Timestamp) -> Future<'a> {
-        let mut future = Future { ledger: Ledger::new(policy, inventory, running, now), running, not_before: now };
+    fn new(ledger: Ledger<'a>, running: &'a [Running]) -> Future<'a> {
+        let now = ledger.now;
+        let mut future = Future { ledger, running, not_before: now };
         for running in running {
             let ends_at = if running.stopping { now } else { running.ends_at.unwrap_or(UNKNOWN).max(now) };
             future.expect(running.task, ends_at);
@@ -148,11 +153,10 @@ impl<'a> Future<'a> {
 
     /// With what would make room for the task gone by then.
     fn as_seen_by(&self, account: &Account<'a>, waiting: &Waiting) -> Account<'a> {
-        let Ledger { policy, now, .. } = self.ledger;
         let mut seen = account.clone();
-        for promise in seen.promises.iter_mut().filter(|_| policy.backfill) {
+        for promise in seen.promises.iter_mut().filter(|_| self.ledger.policy.backfill) {
             let running = self.running.iter().find(|running| running.task == promise.task);
-            let yields_at = running.and_then(|running| preempt::makes_room_at(policy, running, waiting, now));
+            let yields_at = running.and_then(|running| preempt::makes_room_at(&self.ledger, running, waiting));
             promise.ends_at = yields_at.map_or(promise.ends_at, |at| at.min(promise.ends_at));
         }
         seen

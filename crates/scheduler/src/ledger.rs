@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use domain::{Demand, DeviceId, Grant, Inventory, MemoryHolder, Reading, TaskId};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{Policy, Running, Waiting};
+use crate::{Policy, Running, Waiting, batch::Batch, place};
 
 /// A task of unknown need gets a device that has at least this share of its memory free: a desktop may run there, an
 /// inference server not.
@@ -17,6 +17,8 @@ const DESKTOP_SHARE: f64 = 0.05;
 pub struct Ledger<'a> {
     pub policy: &'a Policy,
     pub now: Timestamp,
+    /// See [`Batch::long`].
+    long: Option<SignedDuration>,
     pub accounts: Vec<Account<'a>>,
     /// All that hold something, on devices that are gone too, the one that has held it longest first.
     pub holders: Vec<TaskId>,
@@ -39,6 +41,8 @@ pub struct Least {
 pub struct Account<'a> {
     pub reading: &'a Reading,
     pub promises: Vec<Promise>,
+    /// One that goes first waits until nobody is on it.
+    is_awaited: bool,
     /// Bytes that the promised tasks still have to take.
     unused: u64,
     /// Bytes that other programs have.
@@ -69,17 +73,28 @@ pub struct Promise {
 }
 
 impl<'a> Ledger<'a> {
-    pub fn new(policy: &'a Policy, inventory: &'a Inventory, running: &[Running], now: Timestamp) -> Ledger<'a> {
+    pub fn new(
+        policy: &'a Policy,
+        inventory: &'a Inventory,
+        running: &[Running],
+        batch: Option<&Batch>,
+        now: Timestamp,
+    ) -> Ledger<'a> {
         let end = |running: &Running| {
             // One that has outlived what unknown lengths count as is taken to need as long again.
             let length = policy.unknown_length.max(now.duration_since(running.started_at) * 2);
             running.ends_at.unwrap_or(running.started_at.checked_add(length).unwrap_or(Timestamp::MAX))
         };
-        let accounts = inventory.devices.iter().map(|reading| Account::new(reading, running, end)).collect();
+        let mut accounts: Vec<Account<'a>> =
+            inventory.devices.iter().map(|reading| Account::new(reading, running, end)).collect();
+        let long = batch.map(|batch| batch.long);
+        for promise in accounts.iter_mut().flat_map(|account| &mut account.promises) {
+            promise.shares &= !ends_last(long, promise.ends_at.duration_since(now));
+        }
         let mut holders: Vec<TaskId> = running.iter().map(|running| running.task).collect();
         holders.sort_unstable();
         let leaving = running.iter().filter(|running| running.stopping).map(|running| running.task).collect();
-        Ledger { policy, now, accounts, holders, promises: 0, leaving }
+        Ledger { policy, now, long, accounts, holders, promises: 0, leaving }
     }
 
     /// Books the grant of a task that starts in this plan; it uses nothing yet.
@@ -92,6 +107,13 @@ impl<'a> Ledger<'a> {
         self.book(waiting, grant, true);
     }
 
+    /// The task goes first and found no device: nobody joins others any more where it could be.
+    pub fn wait_for_empty(&mut self, waiting: &Waiting) {
+        for account in &mut self.accounts {
+            account.is_awaited |= place::can_ever(account, waiting);
+        }
+    }
+
     /// Whose steps are [timed alone](Account::measures) on one of the granted devices.
     pub fn measured(&self, waiting: &Waiting, grant: &Grant) -> Option<TaskId> {
         let is_granted = |account: &&Account<'_>| grant.devices.iter().any(|granted| granted.device == *account.id());
@@ -99,13 +121,13 @@ impl<'a> Ledger<'a> {
     }
 
     fn book(&mut self, waiting: &Waiting, grant: &Grant, is_kept: bool) {
-        let ends_at = self.end_of(waiting);
+        let (ends_at, shares) = (self.end_of(waiting), self.shares(waiting));
         self.holders.push(waiting.task);
         self.promises += 1;
         for granted in &grant.devices {
             let account = self.accounts.iter_mut().find(|account| account.reading.device.id == granted.device);
             if let Some(account) = account {
-                let (task, granted, shares) = (waiting.task, granted.bytes, waiting.demand.shares);
+                let (task, granted) = (waiting.task, granted.bytes);
                 let measuring = waiting.timed && account.promises.is_empty();
                 account.add(Promise {
                     task,
@@ -129,10 +151,25 @@ impl<'a> Ledger<'a> {
         promises.filter(|promise| promise.task == task).for_each(|promise| promise.is_leaving = true);
     }
 
+    /// What runs until then is one of the last of its batch to end.
+    pub fn ends_last(&self, ends_at: Timestamp) -> bool {
+        ends_last(self.long, ends_at.duration_since(self.now))
+    }
+
+    /// The task may have others beside it on a device.
+    pub fn shares(&self, waiting: &Waiting) -> bool {
+        waiting.demand.shares && !ends_last(self.long, self.policy.length(waiting))
+    }
+
     /// When the task would end if it started now.
     pub fn end_of(&self, waiting: &Waiting) -> Timestamp {
         self.now.checked_add(self.policy.length(waiting)).unwrap_or(Timestamp::MAX)
     }
+}
+
+/// Where what takes so long does.
+fn ends_last(long: Option<SignedDuration>, left: SignedDuration) -> bool {
+    long.is_some_and(|long| left >= long)
 }
 
 impl Least {
@@ -170,7 +207,7 @@ impl Promise {
 
 impl<'a> Account<'a> {
     fn new(reading: &'a Reading, running: &[Running], end: impl Fn(&Running) -> Timestamp) -> Account<'a> {
-        let mut account = Account { reading, promises: Vec::new(), unused: 0, foreign: 0, freed: 0 };
+        let mut account = Account { reading, promises: Vec::new(), is_awaited: false, unused: 0, foreign: 0, freed: 0 };
         for running in running {
             for (granted, used) in running.grant.devices.iter().zip(&running.used) {
                 if granted.device == reading.device.id {
@@ -214,6 +251,7 @@ impl<'a> Account<'a> {
         let mut later = Account {
             reading: self.reading,
             promises: Vec::new(),
+            is_awaited: self.is_awaited,
             unused: 0,
             foreign: self.foreign,
             freed: self.freed,
@@ -287,12 +325,15 @@ impl<'a> Account<'a> {
     }
 
     /// This task cannot be added, whatever its size.
-    pub fn is_taken(&self, policy: &Policy, waiting: &Waiting) -> bool {
+    pub fn is_taken(&self, ledger: &Ledger<'_>, waiting: &Waiting) -> bool {
         if self.promises.is_empty() {
             return false;
         }
-        let most = if self.is_shared() && waiting.demand.shares { policy.tasks_per_gpu.max(1) as usize } else { 1 };
-        self.promises.len() >= most || self.promises.iter().any(|promise| promise.granted.is_none() || !promise.shares)
+        let most =
+            if self.is_shared() && ledger.shares(waiting) { ledger.policy.tasks_per_gpu.max(1) as usize } else { 1 };
+        self.is_awaited
+            || self.promises.len() >= most
+            || self.promises.iter().any(|promise| promise.granted.is_none() || !promise.shares)
     }
 
     /// Nobody who waits can have it now.
@@ -300,6 +341,7 @@ impl<'a> Account<'a> {
         let has_room = || least.bytes.is_some_and(|bytes| self.free() >= bytes);
         let may_share = || {
             self.is_shared()
+                && !self.is_awaited
                 && self.promises.len() < policy.tasks_per_gpu.max(1) as usize
                 && self.promises.iter().all(|promise| promise.granted.is_some() && promise.shares)
                 && has_room()

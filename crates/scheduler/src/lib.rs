@@ -3,10 +3,11 @@
 //! Pure: no IO, no clock, no randomness. The daemon and the simulator call the same [`plan`].
 //!
 //! The stages read one after the other in one [`pass`] over the queue: [`reclaim`] what services take back, [`order`] the
-//! queue, [`ledger`] what each device has left, [`quota`] what its owner may still have, [`place`] tasks on it, [`preempt`] for
+//! queue, the longest of a [`batch`] first, [`ledger`] what each device has left, [`quota`] what its owner may still have, [`place`] tasks on it, [`preempt`] for
 //! the first that does not fit, [`reserve`] devices for it and let others go first where that does not delay it, [`explain`]
 //! the rest, undo [`packing`] that does not pay. [`forecast`] says when it will all happen, [`by_device`] what each device says to one task.
 
+mod batch;
 mod by_device;
 mod explain;
 mod forecast;
@@ -26,6 +27,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use domain::{Demand, DeviceId, Grant, Inventory, MemoryHolder, Priority, Reading, TaskId, WaitCause, WaitReason};
 use jiff::{SignedDuration, Timestamp};
 
+use batch::Batch;
 use pass::Pass;
 
 pub use by_device::{Refusal, Verdict, by_device};
@@ -158,13 +160,12 @@ pub fn plan_first(
     now: Timestamp,
     limit: usize,
 ) -> Plan {
-    let devices =
-        inventory.map_or(0, |inventory| inventory.devices.iter().filter(|reading| reading.is_usable()).count());
-    let ranked = order::rank(policy, queue, devices, now);
+    let batch = inventory.and_then(|inventory| Batch::of(policy, inventory, queue.waiting, queue.running, now));
+    let ranked = order::rank(policy, queue, batch.as_ref(), now);
     let Some(inventory) = inventory else {
         return Plan { waits: explain::all(ranked.take(limit), WaitCause::Detecting), ..Plan::default() };
     };
-    let mut pass = Pass::new(policy, inventory, queue, now);
+    let mut pass = Pass::new(policy, inventory, queue, batch.as_ref(), now);
     if let Some(cause) = queue.closed {
         let waits = explain::all(ranked.take(limit), cause.clone());
         return Plan { waits, preempts: pass.preempts, starts: Vec::new() };

@@ -1,11 +1,8 @@
 //! Who comes first: class, urgency by hand, deadline, share, the last to end, expected length with ageing, age.
 
-use std::cmp::Reverse;
-
-use domain::TaskId;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{Policy, Queue, Waiting};
+use crate::{Policy, Queue, Waiting, batch::Batch};
 
 /// Shorter tasks count as this long (seconds): so one that is n times as long goes before all that come after it has
 /// waited n ageing periods, and nobody waits for ever behind a stream of short ones.
@@ -14,9 +11,6 @@ const SHORT: f64 = 600.0;
 /// as its owner's first, so that nobody waits for ever behind others' tasks or a higher class. Sooner would cost dearly:
 /// once many are overdue, short tasks wait for long ones again.
 const FOUR_WEEKS: f64 = 28.0 * 24.0 * 3600.0;
-/// A task that takes this part of the time that all work takes counts as one of the last to end: expected lengths are not exact,
-/// sharing stretches it, and the more of them there are, the worse they fit at the end.
-const LONG: f64 = 0.5;
 const AN_HOUR: SignedDuration = SignedDuration::from_hours(1);
 /// The first hour of used GPU time makes the first step of a user's share; each step is twice the one before.
 const USAGE_STEP: f64 = 3600.0;
@@ -47,10 +41,10 @@ impl Rank {
     }
 }
 
-/// The queue in the order in which tasks get their chance on a machine with so many usable devices.
-pub fn rank<'a>(policy: &Policy, queue: Queue<'a>, devices: usize, now: Timestamp) -> Ranked<'a> {
-    let last = if policy.shortest_first { last_to_end(policy, queue, devices, now) } else { Vec::new() };
-    let rank = |waiting: &Waiting| Rank { ends_last: last.contains(&waiting.task), ..of(policy, queue, waiting, now) };
+/// The queue in the order in which tasks get their chance.
+pub fn rank<'a>(policy: &Policy, queue: Queue<'a>, batch: Option<&Batch>, now: Timestamp) -> Ranked<'a> {
+    let ends_last = |waiting: &Waiting| batch.is_some_and(|batch| batch.first.contains(&waiting.task));
+    let rank = |waiting: &Waiting| Rank { ends_last: ends_last(waiting), ..of(policy, queue, waiting, now) };
     let tasks = queue.waiting.iter().map(|waiting| (rank(waiting).key(), waiting.task.number, waiting)).collect();
     Ranked { tasks, next: 0, sorted: 0 }
 }
@@ -114,33 +108,4 @@ fn is_due(policy: &Policy, waiting: &Waiting, now: Timestamp) -> bool {
     let (rest, length) = (deadline.duration_since(now), policy.length(waiting));
     let early = (length / 2).max(AN_HOUR);
     rest.is_positive() && rest <= length.saturating_add(early)
-}
-
-/// Tasks that take a good part of the time that all work takes, spread over all devices: they end last whenever they start.
-/// Where many wait they start first, the longest before others (Graham, 1969), on half of the devices at most. What wants more
-/// than half of the devices runs beside little else, before or after all this, and makes that time no longer.
-fn last_to_end(policy: &Policy, queue: Queue<'_>, devices: usize, now: Timestamp) -> Vec<TaskId> {
-    if devices == 0 || queue.waiting.len() < 2 * devices {
-        return Vec::new();
-    }
-    let rest = |ends_at: Option<Timestamp>| ends_at.map_or(SignedDuration::ZERO, |at| at.duration_since(now));
-    let running = queue.running.iter().map(|running| (rest(running.ends_at), running.grant.devices.len()));
-    let waiting = queue.waiting.iter().map(|waiting| (policy.length(waiting), waiting.demand.devices as usize));
-    let seconds = |(length, wanted): (SignedDuration, usize)| length.as_secs_f64().max(0.0) * wanted as f64;
-    let narrow = |(_, wanted): &(SignedDuration, usize)| *wanted <= (devices / 2).max(1);
-    let work: f64 = running.clone().chain(waiting).filter(narrow).map(seconds).sum();
-    let least = LONG * work / devices as f64;
-    let is_long = |length: SignedDuration| length.as_secs_f64() >= least;
-
-    let taken: usize = running.filter(|(rest, _)| is_long(*rest)).map(|(_, devices)| devices).sum();
-    let mut room = (devices / 2).saturating_sub(taken);
-    let mut long: Vec<&Waiting> = queue.waiting.iter().filter(|waiting| is_long(policy.length(waiting))).collect();
-    long.sort_by_key(|waiting| (Reverse(policy.length(waiting)), waiting.task));
-    long.retain(|waiting| {
-        let wanted = waiting.demand.devices as usize;
-        let fits = waiting.blocked.is_none() && wanted <= room;
-        room -= if fits { wanted } else { 0 };
-        fits
-    });
-    long.into_iter().map(|waiting| waiting.task).collect()
 }

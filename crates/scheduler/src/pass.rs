@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use crate::{
     Plan, Policy, Preempt, Queue, Running, Start, Waiting,
+    batch::Batch,
     explain::Waits,
     ledger::{Account, Least, Ledger},
     packing, place, preempt,
@@ -15,6 +16,7 @@ use crate::{
 
 pub struct Pass<'a> {
     running: &'a [Running],
+    batch: Option<&'a Batch>,
     pub ledger: Ledger<'a>,
     quotas: Quotas<'a>,
     waits: Waits,
@@ -26,10 +28,17 @@ pub struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    pub fn new(policy: &'a Policy, inventory: &'a Inventory, queue: Queue<'a>, now: Timestamp) -> Pass<'a> {
+    pub fn new(
+        policy: &'a Policy,
+        inventory: &'a Inventory,
+        queue: Queue<'a>,
+        batch: Option<&'a Batch>,
+        now: Timestamp,
+    ) -> Pass<'a> {
         let mut pass = Pass {
             running: queue.running,
-            ledger: Ledger::new(policy, inventory, queue.running, now),
+            batch,
+            ledger: Ledger::new(policy, inventory, queue.running, batch, now),
             quotas: Quotas::new(queue),
             waits: Waits::default(),
             reservation: None,
@@ -62,6 +71,9 @@ impl<'a> Pass<'a> {
             self.quotas.take(waiting);
             self.starts.push(Start { task: waiting.task, grant });
             return;
+        }
+        if self.batch.is_some_and(|batch| batch.first.contains(&waiting.task)) {
+            self.ledger.wait_for_empty(waiting);
         }
         if self.waits.explain(&self.ledger, self.reservation.as_ref(), waiting) && !self.has_head {
             self.lead(waiting);

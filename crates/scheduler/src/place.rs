@@ -61,10 +61,9 @@ fn of_one_kind<'a, Kind: Ord>(
 }
 
 pub fn fits(ledger: &Ledger<'_>, account: &Account<'_>, waiting: &Waiting) -> bool {
-    let policy = ledger.policy;
     can_ever(account, waiting)
-        && !account.is_taken(policy, waiting)
-        && !account.is_left_alone(policy)
+        && !account.is_taken(ledger, waiting)
+        && !account.is_left_alone(ledger.policy)
         && !waiting.refused.iter().any(|(device, _)| device == account.id())
         && match waiting.demand.memory {
             Some(bytes) => !account.is_shared() || account.free() >= bytes,

@@ -6,7 +6,7 @@ use domain::{Demand, DeviceGrant, DeviceId, Priority};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    Policy, Preempt, PreemptReason, Running, Waiting,
+    Preempt, PreemptReason, Running, Waiting,
     ledger::{Account, Ledger},
     place,
     quota::Quotas,
@@ -21,8 +21,7 @@ const WORTH_A_MOVE: SignedDuration = SignedDuration::from_mins(30);
 /// if what is being stopped already does.
 pub fn in_favour_of(ledger: &Ledger<'_>, running: &[Running], waiting: &Waiting) -> Vec<Preempt> {
     let may_stop = |running: &&Running| {
-        !ledger.leaving.contains(&running.task)
-            && makes_room_at(ledger.policy, running, waiting, ledger.now) == Some(ledger.now)
+        !ledger.leaving.contains(&running.task) && makes_room_at(ledger, running, waiting) == Some(ledger.now)
     };
     let victims: Vec<&Running> = running.iter().filter(may_stop).collect();
     let mut options: Vec<(usize, Vec<&Running>)> = ledger
@@ -83,14 +82,15 @@ fn has_room(ledger: &Ledger<'_>, account: &Account<'_>, stopped: &[&Running], wa
 }
 
 /// From when on the running task makes room for the waiting one; `None`: not at all.
-pub fn makes_room_at(policy: &Policy, running: &Running, waiting: &Waiting, now: Timestamp) -> Option<Timestamp> {
+pub fn makes_room_at(ledger: &Ledger<'_>, running: &Running, waiting: &Waiting) -> Option<Timestamp> {
+    let Ledger { policy, now, .. } = *ledger;
     let rules = policy.preemption.as_ref().filter(|_| running.loss.is_some() && !running.stopping)?;
     let once_it_ran = |least| Some(running.started_at.checked_add(least).ok()?.max(now));
     if waiting.priority == Priority::Urgent && running.priority < Priority::Urgent {
         return once_it_ran(rules.after);
     }
     let at = once_it_ran(rules.long.max(rules.after))?;
-    let rest = running.ends_at?.duration_since(at);
+    let rest = running.ends_at.filter(|ends_at| !ledger.ends_last(*ends_at))?.duration_since(at);
     // A guess is no reason to stop anybody.
     let is_worth_it = running.priority <= waiting.priority && waiting.expected?.saturating_mul(MUCH_SHORTER) < rest;
     is_worth_it.then_some(at)

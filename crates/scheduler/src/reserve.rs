@@ -47,7 +47,7 @@ pub fn for_first(ledger: &Ledger<'_>, waiting: &Waiting) -> Option<Reservation> 
         });
         roomy.truncate(wanted);
         let kept = |(index, account): (usize, &Account<'_>)| {
-            let needed = waiting.demand.memory.filter(|_| waiting.demand.shares && account.is_shared());
+            let needed = waiting.demand.memory.filter(|_| ledger.shares(waiting) && account.is_shared());
             Kept { index, spare: needed.map(|needed| account.free_at(at).saturating_sub(needed)) }
         };
         Some(Reservation { task: waiting.task, at, devices: roomy.into_iter().map(kept).collect() })
@@ -62,7 +62,7 @@ pub fn has_room(ledger: &Ledger<'_>, account: &Account<'_>, waiting: &Waiting, a
         && match waiting.demand.memory.filter(|_| account.is_shared()) {
             Some(bytes) => {
                 let most = ledger.policy.tasks_per_gpu.max(1) as usize;
-                let beside = left == 0 || (waiting.demand.shares && left < most && account.shares_at(at));
+                let beside = left == 0 || (ledger.shares(waiting) && left < most && account.shares_at(at));
                 beside && account.free_at(at) >= bytes
             }
             None => left == 0 && account.is_roomy_without_ours(),
@@ -83,7 +83,7 @@ impl Reservation {
                     let new: u64 =
                         account.promises.iter().filter(|promise| promise.is_new).filter_map(|p| p.granted).sum();
                     let most = ledger.policy.tasks_per_gpu.max(1) as usize;
-                    waiting.demand.shares && bytes + new <= spare && account.left_at(self.at) + 2 <= most
+                    ledger.shares(waiting) && bytes + new <= spare && account.left_at(self.at) + 2 <= most
                 }
                 _ => false,
             }

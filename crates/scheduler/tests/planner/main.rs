@@ -1,6 +1,7 @@
 //! What the planner promises. [`properties`] must hold for every queue on every machine ([`moments`] draws them); the rest
 //! shows single rules at work.
 
+mod batch;
 mod build;
 mod forecast;
 mod moments;

@@ -50,35 +50,6 @@ fn the_lighter_user_goes_first() {
     assert_eq!(first(&Policy { fair_share: false, ..full }, 10.0, 1.0), 1, "switched off");
 }
 
-/// Whatever starts first, the day-long one ends last: unless it starts at once, the other GPUs are idle at the end.
-#[test]
-fn what_would_end_last_starts_first() {
-    let inventory = inventory(vec![simulated(0), simulated(1), simulated(2), simulated(3)]);
-    let started = |longs: u64, shorts: u64| {
-        let longs = (1000..1000 + longs).map(|number| lasting(number, 24));
-        let queue: Vec<Waiting> = (1..=shorts).map(|number| lasting(number, 1)).chain(longs).collect();
-        let plan = plan_of(&Policy::default(), Some(&inventory), &queue, &[]);
-        plan.starts.iter().filter(|start| start.task >= id(1000)).count()
-    };
-    assert_eq!(started(1, 40), 1);
-    assert_eq!(started(2, 40), 2);
-    assert_eq!(started(3, 20), 2, "half of the GPUs are left to the short ones");
-    assert_eq!(started(1, 140), 1, "it takes more than half of the time that all take");
-    assert_eq!(started(1, 200), 0, "there is time");
-    assert_eq!(started(1, 5), 0, "too few wait to fill the others");
-}
-
-/// What wants all GPUs runs alone: beside it nothing could have been done for which there would be time now.
-#[test]
-fn a_gang_of_all_gpus_leaves_no_more_time_to_the_others() {
-    let inventory = inventory(vec![simulated(0), simulated(1), simulated(2), simulated(3)]);
-    let gang = Waiting { demand: waiting(900, 4, None).demand, ..lasting(900, 48) };
-    let mut queue: Vec<Waiting> = (1..=120).map(|number| lasting(number, 1)).collect();
-    queue.extend([lasting(800, 24), gang]);
-    let plan = plan_of(&Policy::default(), Some(&inventory), &queue, &[]);
-    assert!(started(&plan).contains(&800));
-}
-
 /// Which of the two starts on the only device: 1 lasts four hours and has a deadline in so many minutes, 2 lasts one.
 fn first(deadline: i64, other: impl Fn(Waiting) -> Waiting) -> u64 {
     let hurried = Waiting { deadline: Some(NOW + minutes(deadline)), ..lasting(1, 4) };

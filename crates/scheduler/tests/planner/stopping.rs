@@ -71,9 +71,11 @@ proptest! {
                     prop_assert!(!at_quota);
                 }
                 PreemptReason::ToMove => {
+                    // Who waits for a measurement has its place already.
                     let wants = |cause: &WaitCause| !matches!(
                         cause,
                         WaitCause::Quota { .. }
+                            | WaitCause::Measuring { .. }
                             | WaitCause::TooLarge { .. }
                             | WaitCause::TooManyDevices { .. }
                             | WaitCause::DeviceUnusable { .. }
