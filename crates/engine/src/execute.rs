@@ -11,7 +11,7 @@ use std::{
 
 use domain::{Attempt, DeviceGrant, Failure, Home, Reading, Recipe, StateKind, Task, TaskId, WaitCause};
 use gpu::TrialError;
-use runner::{LaunchSpec, Launcher};
+use runner::{LaunchSpec, Launched, Launcher};
 use store::Reader;
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     machine::RunningTask,
     message::{Fact, Message, Outbox, Outcome, Report},
     turn::Effect,
-    watch::{self, Watched},
+    watch::{self, Offsets, Watched},
 };
 
 /// A driver that takes longer than this over an allocation is not one to train on.
@@ -91,7 +91,7 @@ impl Executor {
             Ok(runner::Observed::NotStarted) => self.launch(task, attempt),
             _ => {
                 tracing::info!("[FinetuneManager] 重新接管任务: {}", task.id);
-                self.watch(task, attempt, true);
+                self.watch(task, attempt, None, Offsets::of_adopted(&self.home, task.id, attempt.number));
                 if stopping {
                     self.stop(task.id, attempt.number, *removed || task.terms.broken.is_some());
                 }
@@ -148,7 +148,7 @@ impl Executor {
         if let Recipe::FineTune(_) = task.recipe {
             fs::write(self.home.recipe(task.id), recipes::launch::recipe_json(task)).map_err(readable)?;
         }
-        let watching = self.watch(task, attempt, false);
+        let from = Offsets::of_next(&self.home, task.id, attempt.number);
         let command = recipes::launch::command(task, &attempt.grant, &self.home, &self.sage);
         let spec = LaunchSpec {
             attempt_dir,
@@ -161,10 +161,8 @@ impl Executor {
             time_limit: Some(Duration::from_secs(task.time_left())),
             limits: self.settings.limits,
         };
-        self.launcher.launch(&spec).map_err(|error| {
-            watching.abort();
-            error.to_string()
-        })?;
+        let launched = self.launcher.launch(&spec).map_err(|error| error.to_string())?;
+        self.watch(task, attempt, Some(launched), from);
         self.make_next_folder();
         Ok(())
     }
@@ -182,14 +180,14 @@ impl Executor {
         let _ = fs::File::options().append(true).create(true).open(folder.join(Home::LOG));
     }
 
-    fn watch(&self, task: &Task, attempt: &Attempt, adopted: bool) -> tokio::task::JoinHandle<()> {
+    fn watch(&self, task: &Task, attempt: &Attempt, launched: Option<Launched>, from: Offsets) {
         let program = match &task.recipe {
             Recipe::FineTune(_) => self.sage.display().to_string(),
             Recipe::Command(command) => command.argv[0].clone(),
         };
         let grant = attempt.grant.clone();
-        let watched = Watched { task: task.clone(), attempt: attempt.number, grant, program, adopted };
-        self.runtime.spawn(watch::watch(watched, self.home.clone(), self.reader.clone(), self.outbox.clone()))
+        let watched = Watched { task: task.clone(), attempt: attempt.number, grant, program, launched, from };
+        self.runtime.spawn(watch::watch(watched, self.home.clone(), self.reader.clone(), self.outbox.clone()));
     }
 
     fn stop(&self, id: TaskId, attempt: u32, now: bool) {

@@ -107,6 +107,7 @@ impl Handle {
 
     /// Sets what users may have of the machine; who is not named may have all.
     pub fn set_allowances(&self, allowances: BTreeMap<String, Allowance>) {
+        self.view().set_allowances(allowances.clone());
         self.shared.outbox.send(Message::Allowances(allowances));
     }
 

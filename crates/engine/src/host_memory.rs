@@ -60,7 +60,7 @@ impl Source {
     /// What is available by the tightest account; `None` where it cannot be read.
     fn read(&self) -> Option<Room> {
         let whole = meminfo(&fs::read_to_string(&self.meminfo).ok()?)?;
-        let limited = self.groups.iter().filter_map(Group::room).filter(|room| room.total < whole.total);
+        let limited = self.groups.iter().filter_map(|group| group.room(whole.total));
         limited.chain([whole]).min_by_key(|room| room.free)
     }
 }
@@ -102,15 +102,16 @@ impl Version {
 }
 
 impl Group {
-    /// `None` without a limit. Files that were read and are not in use count as available: they are dropped at need.
-    fn room(&self) -> Option<Room> {
+    /// `None` without a limit below that of the whole machine. Files that were read and are not in use count as available: they are
+    /// dropped at need.
+    fn room(&self, whole: u64) -> Option<Room> {
         let (used, inactive) = match self.version {
             Version::V1 => ("memory.usage_in_bytes", "total_inactive_file "),
             Version::V2 => ("memory.current", "inactive_file "),
         };
         let read = |name: &str| fs::read_to_string(self.folder.join(name)).ok();
         // `max` is no number.
-        let total: u64 = read(self.version.limit())?.trim().parse().ok()?;
+        let total: u64 = read(self.version.limit())?.trim().parse().ok().filter(|total| *total < whole)?;
         let used: u64 = read(used)?.trim().parse().ok()?;
         let stat = read("memory.stat").unwrap_or_default();
         let inactive = stat.lines().find_map(|line| line.strip_prefix(inactive)?.trim().parse().ok()).unwrap_or(0);

@@ -1,9 +1,11 @@
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, RwLock},
 };
 
-use domain::{Control, DeviceGrant, DeviceId, Inventory, Progress, Reading, Task, TaskId, TaskState, WaitReason};
+use domain::{
+    Allowance, Control, DeviceGrant, DeviceId, Inventory, Progress, Reading, Task, TaskId, TaskState, WaitReason,
+};
 use jiff::Timestamp;
 use scheduler::Forecast;
 use store::StoredTask;
@@ -20,6 +22,7 @@ pub struct View {
     devices: RwLock<Option<Arc<DeviceStatus>>>,
     live: RwLock<HashMap<TaskId, Live>>,
     control: RwLock<Control>,
+    allowances: RwLock<BTreeMap<String, Allowance>>,
 }
 
 /// The waiting tasks in the order in which they will start.
@@ -186,6 +189,16 @@ impl View {
 
     pub(crate) fn set_control(&self, control: Control) {
         *self.control.write().expect("no writer panics") = control;
+    }
+
+    /// What users may have; who is not named may have all.
+    pub(crate) fn set_allowances(&self, allowances: BTreeMap<String, Allowance>) {
+        *self.allowances.write().expect("no writer panics") = allowances;
+    }
+
+    /// Bytes that the user's data sets and tasks may take; `None`: as much as there is.
+    pub fn disk_allowance(&self, user: &str) -> Option<u64> {
+        self.allowances.read().expect("no writer panics").get(user)?.disk_bytes
     }
 
     pub(crate) fn set_devices(&self, status: DeviceStatus) -> Arc<DeviceStatus> {

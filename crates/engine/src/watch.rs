@@ -2,10 +2,10 @@
 
 use std::{fs, io, path::Path, pin::pin, sync::Arc, time::Duration};
 
-use domain::{Failure, Grant, Home, Measurement, Method, Recipe, Task};
+use domain::{Failure, Grant, Home, Measurement, Method, Recipe, Task, TaskId};
 use jiff::Timestamp;
 use recipes::progress::{self, ProgressReader};
-use runner::{AttemptEnd, Chunk, End, ExitRecord, Started};
+use runner::{AttemptEnd, Chunk, End, ExitRecord, Launched, Started};
 use store::Reader;
 use tokio::time::Instant;
 
@@ -34,8 +34,42 @@ pub struct Watched {
     pub grant: Grant,
     /// What is executed, for people.
     pub program: String,
-    /// The attempt was launched by an earlier studio process.
-    pub adopted: bool,
+    /// `None`: the attempt was launched by an earlier studio process.
+    pub launched: Option<Launched>,
+    pub from: Offsets,
+}
+
+/// Where the attempt's part of the task's files begins, in bytes.
+#[derive(Clone, Copy)]
+pub struct Offsets {
+    log: u64,
+    metrics: u64,
+}
+
+impl Offsets {
+    /// Of an attempt that is about to be launched: its files end where it begins.
+    pub fn of_next(home: &Home, task: TaskId, attempt: u32) -> Offsets {
+        let (log, metrics) = (size(&home.training_log(task)), size(&home.metrics(task)));
+        let note = home.attempt(task, attempt).join(METRICS_OFFSET);
+        // Without it, it was 0.
+        if metrics > 0
+            && let Err(error) = fs::write(&note, metrics.to_string())
+        {
+            // Adopted, it would show what earlier attempts reported until it reports something itself.
+            tracing::warn!("{}: {error}", note.display());
+        }
+        Offsets { log, metrics }
+    }
+
+    /// Of an attempt that runs: its log is read again for its last lines only.
+    pub fn of_adopted(home: &Home, task: TaskId, attempt: u32) -> Offsets {
+        let log = size(&home.training_log(task)).saturating_sub(ADOPTED_LOG);
+        Offsets { log, metrics: metrics_offset(&home.attempt(task, attempt)) }
+    }
+}
+
+fn size(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |meta| meta.len())
 }
 
 /// An error in the training's own words.
@@ -94,28 +128,28 @@ struct Watcher {
 
 impl Watcher {
     async fn follow(&mut self) -> AttemptEnd {
-        let Watched { ref task, attempt, adopted, .. } = self.watched;
+        let Watched { ref task, attempt, from, .. } = self.watched;
         let task = task.id;
         let folder = self.home.attempt(task, attempt);
-        let log_path = self.home.training_log(task);
-        let metrics_path = self.home.metrics(task);
-        let size = |path| fs::metadata(path).map_or(0, |meta| meta.len());
-        let log_from = if adopted { size(&log_path).saturating_sub(ADOPTED_LOG) } else { size(&log_path) };
-        let metrics_from = if adopted { metrics_offset(&folder) } else { size(&metrics_path) };
-        // Without it, it was 0.
-        if !adopted
-            && metrics_from > 0
-            && let Err(error) = fs::write(folder.join(METRICS_OFFSET), metrics_from.to_string())
-        {
-            // Adopted, it would show what earlier attempts reported until it reports something itself.
-            tracing::warn!("{}: {error}", folder.join(METRICS_OFFSET).display());
-        }
-        let mut metrics = Tail::new(&metrics_path, metrics_from);
-        let mut log = Tail::new(&log_path, log_from).keep_up(LOG_READ);
+        let mut metrics = Tail::new(&self.home.metrics(task), from.metrics);
+        let mut log = Tail::new(&self.home.training_log(task), from.log).keep_up(LOG_READ);
+        let launched = self.watched.launched.take();
         // The first piece of a log cut in the middle is no whole line.
-        self.log.skip_first = log_from > 0 && adopted;
+        self.log.skip_first = from.log > 0 && launched.is_none();
 
-        let end = match insist(&folder, || runner::wait_started(&folder)).await {
+        let started = || async {
+            match &launched {
+                Some(launched) => launched.started().await,
+                None => runner::wait_started(&folder).await,
+            }
+        };
+        let ended = || async {
+            match &launched {
+                Some(launched) => launched.ended().await,
+                None => runner::wait_end(&folder).await,
+            }
+        };
+        let end = match insist(&folder, started).await {
             Started::Over(end) => end,
             Started::Running(record) => {
                 let pid = record.task.pid;
@@ -124,7 +158,7 @@ impl Watcher {
                 if !self.watched.is_fine_tune() {
                     self.report(Fact::TrainingBegan);
                 }
-                let mut end = pin!(insist(&folder, || runner::wait_end(&folder)));
+                let mut end = pin!(insist(&folder, ended));
                 loop {
                     let publish_at = self.publish_at;
                     tokio::select! {

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{ExitRecord, ProcessIdentity, RunningRecord};
+use crate::{ExitRecord, ProcessIdentity, RunningRecord, sys};
 
 /// Whose the attempt is. Made by a rename that replaces nothing, so that only one can win and nobody sees it half written.
 const CLAIM: &str = "claim";
@@ -186,7 +186,7 @@ fn write_whole(path: &Path, value: &impl Serialize) -> io::Result<()> {
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
-    match fs::read(path) {
+    match sys::read_whole(path) {
         Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| {
             io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged: {error}", path.display()))
         }),

@@ -1,5 +1,6 @@
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -7,8 +8,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
-use crate::LaunchSpec;
 use crate::nursery::{Nursery, Spare};
+use crate::{LaunchSpec, Launched, sys};
 
 /// How long a supervisor may take to claim an attempt: far more than any disk needs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -44,7 +45,7 @@ pub enum LaunchError {
     Spec(#[source] io::Error),
 }
 
-/// The one line a supervisor says about a spec.
+/// The first line that a supervisor says about a spec.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
@@ -65,24 +66,26 @@ impl Launcher {
     }
 
     /// Returns when a supervisor has claimed the attempt: normally within a millisecond, so it may be called from
-    /// async code. How the start went on is told by [`wait_started`](crate::wait_started).
+    /// async code. How the start went on is told by what it returns.
     ///
     /// Harmless when repeated: an attempt is claimed once, ever, and a second launch of it succeeds without effect.
-    pub fn launch(&self, spec: &LaunchSpec) -> Result<(), LaunchError> {
-        let spec = absolute(spec).and_then(|spec| Ok(serde_json::to_vec(&spec)?)).map_err(LaunchError::Spec)?;
+    pub fn launch(&self, spec: &LaunchSpec) -> Result<Launched, LaunchError> {
+        let spec = absolute(spec).map_err(LaunchError::Spec)?;
+        let text = sys::to_line(&spec).map_err(LaunchError::Spec)?;
         // Somebody may have killed it while it waited, or what makes them.
-        let answer = match hand_over(self.take()?, &spec) {
+        let answer = match hand_over(self.take()?, &text) {
             Err(LaunchError::Died) => {
                 lock(&self.ready).nursery = None;
-                hand_over(self.take()?, &spec)
+                hand_over(self.take()?, &text)
             }
             answer => answer,
         };
         // If this fails, the next launch tries again and reports why.
         let _ = lock(&self.ready).refill(&self.supervise_argv);
         match answer? {
-            Answer::Claimed | Answer::AlreadyClaimed => Ok(()),
-            Answer::Refused(reason) => Err(LaunchError::Refused(reason)),
+            (Answer::Claimed, pipe, said) => Ok(Launched::new(&spec.attempt_dir, Some(pipe), &said)),
+            (Answer::AlreadyClaimed, ..) => Ok(Launched::new(&spec.attempt_dir, None, &[])),
+            (Answer::Refused(reason), ..) => Err(LaunchError::Refused(reason)),
         }
     }
 
@@ -109,7 +112,8 @@ fn lock(ready: &Mutex<Ready>) -> MutexGuard<'_, Ready> {
     ready.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn hand_over(mut spare: Spare, spec: &[u8]) -> Result<Answer, LaunchError> {
+/// The answer, the pipe that it came by, and what came behind it.
+fn hand_over(mut spare: Spare, spec: &[u8]) -> Result<(Answer, OwnedFd, Vec<u8>), LaunchError> {
     if let Err(error) = spare.spec.write_all(spec) {
         let died = error.kind() == io::ErrorKind::BrokenPipe;
         return Err(if died { LaunchError::Died } else { LaunchError::Spec(error) });
@@ -120,9 +124,12 @@ fn hand_over(mut spare: Spare, spec: &[u8]) -> Result<Answer, LaunchError> {
     if rustix::io::retry_on_intr(|| poll(&mut answered, Some(&patience))) == Ok(0) {
         return Err(LaunchError::Silent);
     }
+    let mut answer = BufReader::new(spare.answer);
     let mut line = String::new();
-    let read = BufReader::new(spare.answer).read_line(&mut line);
-    read.ok().and_then(|_| serde_json::from_str(&line).ok()).ok_or(LaunchError::Died)
+    let read = answer.read_line(&mut line);
+    let said = answer.buffer().to_vec();
+    let answered = read.ok().and_then(|_| serde_json::from_str(&line).ok()).ok_or(LaunchError::Died)?;
+    Ok((answered, answer.into_inner().into(), said))
 }
 
 /// A supervisor works from `/`, so it cannot resolve the studio's relative paths.

@@ -2,11 +2,12 @@
 //!
 //! The attempt folder is the only thing the studio and a supervisor share. A supervisor claims it, runs the task,
 //! records the end in it and is gone; the studio reads it ([`observe`]) and waits on the processes named in it
-//! ([`wait_end`]), now or after a restart. Linux only.
+//! ([`wait_end`]), now or after a restart. Who launched it is told a little sooner ([`Launched`]). Linux only.
 
 mod cgroup;
 mod files;
 mod follow;
+mod launched;
 mod launcher;
 mod log_cap;
 mod nursery;
@@ -24,6 +25,7 @@ mod watch;
 
 pub use files::prepare;
 pub use follow::{Chunk, FileFollower};
+pub use launched::Launched;
 pub use launcher::{LaunchError, Launcher};
 pub use observe::{Observed, living, observe};
 pub use process::ProcessIdentity;

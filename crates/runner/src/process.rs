@@ -12,6 +12,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
+use crate::sys;
+
 /// A process for ever: its pid may be used again, the three together are not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessIdentity {
@@ -72,7 +74,7 @@ struct Stat {
 
 impl Stat {
     fn read(pid: u32) -> io::Result<Option<Stat>> {
-        match fs::read(format!("/proc/{pid}/stat")) {
+        match sys::read_whole(format!("/proc/{pid}/stat")) {
             Ok(text) => Ok(Stat::parse(&String::from_utf8_lossy(&text))),
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(error),

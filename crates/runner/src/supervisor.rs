@@ -1,7 +1,7 @@
 //! The supervisor: one small process with one thread that owns an attempt's process tree.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
 use crate::cgroup::{self, Cgroup};
 use crate::files::{self, Claim, PreparedExit};
+use crate::launched::RUNNING;
 use crate::log_cap::LogCap;
 use crate::unborn::{self, Order, Unborn};
 use crate::{Answer, End, Exit, ExitRecord, LaunchSpec, ProcessIdentity};
@@ -66,8 +67,7 @@ fn run(oom_score: Option<&str>) -> io::Result<()> {
     let mut cgroup = Cgroup::prepare(identity.pid);
     // SAFETY: this process has one thread.
     let unborn = unsafe { Unborn::fork(&mut cgroup, oom_score)? };
-    let mut spec = Vec::new();
-    io::stdin().read_to_end(&mut spec)?;
+    let spec = sys::read_line(rustix::stdio::stdin())?;
     if spec.is_empty() {
         unborn.dismiss();
         return Ok(());
@@ -84,14 +84,20 @@ fn run(oom_score: Option<&str>) -> io::Result<()> {
         unborn.dismiss();
         return Ok(());
     };
-    say(&Answer::Claimed);
     let null = File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
 
     let started = Instant::now();
     let started_at = Timestamp::now();
-    let launched = spawn(unborn, spec.clone(), identity, started_at, oom_score, &mut cgroup);
+    // Once, and after the task's process has its order: who hears it has work to do, which is not to keep that from a processor.
+    let mut is_told = false;
+    let mut tell = || {
+        if !std::mem::replace(&mut is_told, true) {
+            say(&Answer::Claimed);
+        }
+    };
+    let launched = spawn(unborn, spec.clone(), identity, started_at, oom_score, &mut cgroup, &mut tell);
+    tell();
     let lost_log_bytes = log.lost();
     let (end, ended_at, seconds, lost_log_bytes) = match launched {
         Ok(task) => Attempt::new(&spec, signals, log, task, cgroup.as_ref(), started).run_to_end()?,
@@ -100,13 +106,16 @@ fn run(oom_score: Option<&str>) -> io::Result<()> {
         }
     };
     let record = ExitRecord { end, started_at, ended_at, seconds, lost_log_bytes, supervisor_lost: false };
-    files::publish_exit(&spec.attempt_dir, &exit_record, &record)
+    files::publish_exit(&spec.attempt_dir, &exit_record, &record)?;
+    drop(cgroup);
+    // Hangs up, long before this process has given back all its memory.
+    rustix::stdio::dup2_stdout(&null)?;
+    Ok(())
 }
 
 fn say(answer: &Answer) {
     // Nobody may be listening any more; the claim counts, not the answer.
-    let _ = serde_json::to_vec(answer).map(|line| io::stdout().write_all(&line));
-    let _ = io::stdout().write_all(b"\n");
+    let _ = sys::to_line(answer).map(|line| rustix::io::write(rustix::stdio::stdout(), &line));
 }
 
 fn open_log(spec: &LaunchSpec) -> io::Result<LogCap> {
@@ -135,7 +144,8 @@ fn claim(dir: &Path, identity: &ProcessIdentity) -> io::Result<Option<File>> {
     }
 }
 
-/// Returns when the task's program was executed, or with the reason why it was not.
+/// Returns when the task's program was executed, or with the reason why it was not. `meanwhile` is called when its process has the
+/// order.
 fn spawn(
     mut unborn: Unborn,
     spec: LaunchSpec,
@@ -143,6 +153,7 @@ fn spawn(
     started_at: Timestamp,
     oom_score: Option<&str>,
     cgroup: &mut Option<Cgroup>,
+    meanwhile: &mut impl FnMut(),
 ) -> Result<Pid, String> {
     let program = spec.argv.first().cloned().ok_or("the command is empty")?;
     let variables = spec.env.iter().flat_map(|(name, value)| [Some(name), value.as_ref()]).flatten();
@@ -151,10 +162,11 @@ fn spawn(
     }
     let order = Order { spec, supervisor, started_at };
     loop {
-        match unborn.execute(&order) {
+        match unborn.execute(&order, &mut *meanwhile) {
             Ok(task) => {
                 // Readers find the record under its first name too, so a failure here loses nothing.
                 let _ = files::publish_running(&order.spec.attempt_dir);
+                let _ = rustix::io::write(rustix::stdio::stdout(), RUNNING);
                 return Ok(task);
             }
             // Killed while it waited.
@@ -366,7 +378,8 @@ fn was_killed(exit: Exit) -> bool {
 
 /// Processes the kernel has killed for memory since boot, in any cgroup.
 fn oom_kills() -> Option<u64> {
-    let counters = fs::read_to_string("/proc/vmstat").ok()?;
+    let counters = sys::read_whole("/proc/vmstat").ok()?;
+    let counters = std::str::from_utf8(&counters).ok()?;
     counters.lines().find_map(|line| line.strip_prefix("oom_kill "))?.parse().ok()
 }
 

@@ -1,11 +1,14 @@
 //! The few system calls that rustix leaves to libc.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::ioctl::{self, Updater, opcode};
 use rustix::process::{Pid, Signal};
+use serde::Serialize;
 
 use crate::Exit;
 
@@ -28,6 +31,37 @@ pub fn give_heap_back() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// As JSON with a line break behind it, so that who reads it need not wait for the end of the pipe.
+pub(crate) fn to_line(value: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// Up to the first line break or the end, whichever comes first; all that is in the pipe then is taken out of it.
+pub(crate) fn read_line(pipe: impl AsFd) -> io::Result<Vec<u8>> {
+    let mut line = vec![0; 4096];
+    let mut length = 0;
+    loop {
+        let bytes = rustix::io::retry_on_intr(|| rustix::io::read(&pipe, &mut line[length..]))?;
+        length += bytes;
+        if bytes == 0 || line[..length].ends_with(b"\n") {
+            line.truncate(length);
+            return Ok(line);
+        }
+        if length == line.len() {
+            line.resize(2 * length, 0);
+        }
+    }
+}
+
+/// The same as `fs::read` with fewer calls where the file does not say how long it is, as those of `/proc`, or is short.
+pub(crate) fn read_whole(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let mut text = Vec::with_capacity(4096);
+    File::open(path)?.read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// Leaves the studio: belongs to nobody, has no terminal, holds no file but the standard three.

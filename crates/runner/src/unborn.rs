@@ -82,11 +82,12 @@ impl Unborn {
     }
 
     /// Returns when the program was executed, or with the reason why it was not. An error of kind `BrokenPipe`: the process
-    /// had been killed before it knew of any program.
-    pub(crate) fn execute(self, order: &Order) -> io::Result<Pid> {
+    /// had been killed before it knew of any program. `meanwhile` is done while the process is at it.
+    pub(crate) fn execute(self, order: &Order, meanwhile: impl FnOnce()) -> io::Result<Pid> {
         let Unborn { pid, order: mut orders, mut errors } = self;
-        let sent = serde_json::to_vec(order).map_err(io::Error::from).and_then(|order| orders.write_all(&order));
+        let sent = sys::to_line(order).and_then(|line| orders.write_all(&line));
         drop(orders);
+        meanwhile();
         let mut errno = [0; 4];
         let failed = match (sent, errors.read_exact(&mut errno)) {
             (Err(error), _) => error,
@@ -100,7 +101,7 @@ impl Unborn {
 }
 
 /// Does what can be done before the program is known, then waits for it. Returns only if it cannot be executed.
-fn become_task(mut orders: File, supervisor: Pid, oom_score: Option<&str>) -> io::Error {
+fn become_task(orders: File, supervisor: Pid, oom_score: Option<&str>) -> io::Error {
     let result = (|| {
         // The supervisor's own are the studio's, which would not notice that it died.
         let null = File::options().read(true).write(true).open("/dev/null")?;
@@ -112,8 +113,7 @@ fn become_task(mut orders: File, supervisor: Pid, oom_score: Option<&str>) -> io
             fs::write(OOM_SCORE, score)?;
         }
         let task = ProcessIdentity::current()?;
-        let mut order = Vec::new();
-        orders.read_to_end(&mut order)?;
+        let order = sys::read_line(&orders)?;
         if order.is_empty() {
             sys::end_without_cleanup(0);
         }

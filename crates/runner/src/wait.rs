@@ -1,6 +1,6 @@
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::files::{self, Claim};
 use crate::stand_in::StandIn;
 use crate::watch::FolderWatch;
-use crate::{End, Exit, ExitRecord, Observed, ProcessIdentity, RunningRecord, observe, stop, sys};
+use crate::{End, Exit, ExitRecord, Launched, Observed, ProcessIdentity, RunningRecord, observe, stop, sys};
 
 /// How long an ended task may wait to be reaped by the process that took it over; longer means that it never will be.
 const REAPING: Duration = Duration::from_secs(10);
@@ -39,31 +39,41 @@ pub enum AttemptEnd {
 
 /// Waits until the task's program was executed or never will be. The attempt has to be launched before.
 pub async fn wait_started(attempt_dir: &Path) -> io::Result<Started> {
-    let watch = FolderWatch::new(attempt_dir, &files::LANDMARKS.map(OsStr::new))?;
+    started(attempt_dir).await
+}
+
+/// Whoever was told that it is so need not watch the folder.
+pub(crate) async fn started(attempt_dir: &Path) -> io::Result<Started> {
+    let mut watch = None;
     loop {
-        let over = match observe(attempt_dir)? {
-            Observed::NotStarted => {
+        let over = match (observe(attempt_dir)?, &watch) {
+            // Watched first, or a change could be missed.
+            (Observed::NotStarted | Observed::Starting, None) => {
+                watch = Some(FolderWatch::new(attempt_dir, &files::LANDMARKS.map(OsStr::new))?);
+                continue;
+            }
+            (Observed::NotStarted, Some(watch)) => {
                 watch.changed().await;
                 continue;
             }
-            Observed::Starting => {
+            (Observed::Starting, Some(watch)) => {
                 if let Some(supervisor) = open_supervisor(attempt_dir)? {
                     tokio::select! {
                         () = watch.changed() => {}
-                        ended = ended(supervisor) => ended?,
+                        gone = readable(supervisor.as_fd()) => gone?,
                     }
                 }
                 continue;
             }
-            Observed::Running(record) => return Ok(Started::Running(record)),
+            (Observed::Running(record), _) => return Ok(Started::Running(record)),
             // The task runs, and only its record did not get its last name.
-            Observed::SupervisorLost { task: Some(_) } => match files::read_spawned(attempt_dir)? {
+            (Observed::SupervisorLost { task: Some(_) }, _) => match files::read_spawned(attempt_dir)? {
                 Some(record) => return Ok(Started::Running(record)),
                 None => AttemptEnd::SupervisorLost,
             },
-            Observed::Ended(record) => AttemptEnd::Ended(record),
-            Observed::SupervisorLost { task: None } => AttemptEnd::SupervisorLost,
-            Observed::Interrupted => AttemptEnd::Interrupted,
+            (Observed::Ended(record), _) => AttemptEnd::Ended(record),
+            (Observed::SupervisorLost { task: None }, _) => AttemptEnd::SupervisorLost,
+            (Observed::Interrupted, _) => AttemptEnd::Interrupted,
         };
         return Ok(Started::Over(over));
     }
@@ -71,10 +81,14 @@ pub async fn wait_started(attempt_dir: &Path) -> io::Result<Started> {
 
 /// Waits until the attempt is over. The attempt has to be launched before.
 ///
-/// Resolves as soon as the supervisor is gone. If that was killed, waits for the task itself, asks the kernel how it
+/// Resolves as soon as the supervisor is gone, or says that it will be. If that was killed, waits for the task itself, asks the kernel how it
 /// ended, ends what it left behind, and records all that in the supervisor's stead. Until then it keeps the time limit and
 /// the log cap, too.
 pub async fn wait_end(attempt_dir: &Path) -> io::Result<AttemptEnd> {
+    ended(attempt_dir, None).await
+}
+
+pub(crate) async fn ended(attempt_dir: &Path, launched: Option<&Launched>) -> io::Result<AttemptEnd> {
     // The kernel tells how the task ended only to those who held it before it was reaped.
     let mut task = None;
     loop {
@@ -86,7 +100,19 @@ pub async fn wait_end(attempt_dir: &Path) -> io::Result<AttemptEnd> {
             Observed::Running(record) => {
                 task = record.task.open()?.or(task);
                 if let Some(supervisor) = open_supervisor(attempt_dir)? {
-                    ended(supervisor).await?;
+                    match launched.filter(|launched| !launched.has_hung_up()) {
+                        Some(launched) => tokio::select! {
+                            told = launched.hangs_up() => {
+                                told?;
+                                // All is in it, if the supervisor was not killed.
+                                if let Ok(Some(record)) = files::read_exit(attempt_dir) {
+                                    return Ok(AttemptEnd::Ended(record));
+                                }
+                            }
+                            gone = readable(supervisor.as_fd()) => gone?,
+                        },
+                        None => readable(supervisor.as_fd()).await?,
+                    }
                 }
             }
             Observed::Ended(record) => return Ok(AttemptEnd::Ended(record)),
@@ -124,7 +150,7 @@ async fn end_without_supervisor(attempt_dir: &Path, task: Option<OwnedFd>) -> io
         for left in left {
             left.signal(rustix::process::Signal::KILL);
             if let Some(pidfd) = left.open()? {
-                ended(pidfd).await?;
+                readable(pidfd.as_fd()).await?;
             }
         }
     }
@@ -156,20 +182,20 @@ fn open_supervisor(attempt_dir: &Path) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// Resolves when the process of this pidfd has ended.
-async fn ended(pidfd: OwnedFd) -> io::Result<()> {
-    register(pidfd)?.readable().await?.retain_ready();
+/// Resolves when there is something to read: of a pidfd, when its process has ended.
+pub(crate) async fn readable(fd: BorrowedFd<'_>) -> io::Result<()> {
+    register(fd)?.readable().await?.retain_ready();
     Ok(())
 }
 
-fn register(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` is open, and the same, for as long as it lives; the `AsyncFd` owns it.
-    Ok(unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?)
+fn register(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
+    // SAFETY: what is borrowed is open, and the same, for as long as the `AsyncFd` that holds it.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
 }
 
 /// Waits for the end of a process that is not our child. `None`: the kernel does not tell.
 async fn exit_of(pidfd: OwnedFd) -> io::Result<Option<Exit>> {
-    let pidfd = register(pidfd)?;
+    let pidfd = register(pidfd.as_fd())?;
     pidfd.readable().await?.retain_ready();
     // It tells only once the process was reaped, which is when the pidfd hangs up.
     let reaped = async {

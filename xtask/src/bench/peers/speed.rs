@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Peer, Result,
-    job::{Job, Log, now, wait_for},
+    job::{Job, Log, Run, now, wait_for},
     report::{Better, Cell, Row, number},
     stage::Stage,
 };
@@ -15,7 +15,8 @@ use crate::bench::Sample;
 
 const SUBMIT: &str = "CLI submit p50";
 const BURST: &str = "1000 submits through the CLI";
-const GAP: &str = "gap end → next start p50";
+const GAP: &str = "gap end of a job of 100 ms → next start p50";
+const NO_OP_GAP: &str = "the same between no-op jobs";
 const IDLE: &str = "submit → start when idle p50";
 const DRAIN: &str = "1000 no-op jobs";
 const REST: &str = "resident memory, idle";
@@ -26,6 +27,7 @@ pub const ROWS: &[Row] = &[
     Row(SUBMIT, Better::Less),
     Row(BURST, Better::More),
     Row(GAP, Better::Less),
+    Row(NO_OP_GAP, Better::Less),
     Row(IDLE, Better::Less),
     Row(DRAIN, Better::More),
     Row(REST, Better::Less),
@@ -33,8 +35,10 @@ pub const ROWS: &[Row] = &[
     Row(DEEP_SUBMIT, Better::Less),
 ];
 
-/// Samples at the start and the end of a long row of submissions.
+/// Samples at the start and the end of a long row of submissions, and jobs between which gaps are measured.
 const FEW: usize = 60;
+/// So long these jobs take: a queue has that much time to get ready for the next.
+const HOLD: Duration = Duration::from_millis(100);
 
 struct Extent {
     burst: usize,
@@ -66,10 +70,11 @@ pub fn measure(peer: &mut dyn Peer, quick: bool) -> Vec<Cell> {
         }
     };
     let mut cells = Vec::new();
-    for row in [SUBMIT, IDLE, DEEP] {
+    for row in [SUBMIT, GAP, IDLE, DEEP] {
         let stage = Stage::new();
         let measured = peer.start(&stage).and_then(|()| match row {
             SUBMIT => through(peer, &stage, &extent),
+            GAP => gaps(peer, &stage, &extent),
             IDLE => when_idle(peer, &stage, &extent),
             _ => deep(peer, &stage, &extent),
         });
@@ -102,11 +107,7 @@ fn through(peer: &mut dyn Peer, stage: &Stage, extent: &Extent) -> Result<Vec<Ce
     wait_for(Duration::from_secs(30), || !log.runs().is_empty());
     let done = log.wait(count, extent.draining);
     let runs = log.runs();
-    let gaps: Vec<f64> = runs.windows(2).filter_map(|pair| Some((pair[1].begin - pair[0].end?.0) * 1e3)).collect();
-    match middle(gaps) {
-        Some(gap) => cells.push(Cell::new(GAP, gap, "ms").note(&format!("({} gaps)", runs.len() - 1))),
-        None => cells.push(Cell::said(GAP, "no two jobs ran")),
-    }
+    cells.push(gap(NO_OP_GAP, &runs));
     let last = runs.iter().filter_map(|run| Some(run.end?.0)).fold(0.0, f64::max);
     let first = runs.first().map_or(0.0, |run| run.begin);
     cells.push(if done {
@@ -115,6 +116,25 @@ fn through(peer: &mut dyn Peer, stage: &Stage, extent: &Extent) -> Result<Vec<Ce
         Cell::said(DRAIN, format!("{} of {count} in {} s", log.ended(), extent.draining.as_secs()))
     });
     Ok(cells)
+}
+
+/// Jobs that wait for the slot, one after the other.
+fn gaps(peer: &mut dyn Peer, stage: &Stage, extent: &Extent) -> Result<Vec<Cell>> {
+    let (go, log) = (block(peer, stage)?, stage.log());
+    for number in 0..FEW {
+        peer.submit(stage, &Job::noted(&log, &number.to_string(), HOLD))?;
+    }
+    fs::write(&go, "").map_err(|error| error.to_string())?;
+    log.wait(FEW, extent.draining);
+    Ok(vec![gap(GAP, &log.runs())])
+}
+
+fn gap(row: &'static str, runs: &[Run]) -> Cell {
+    let gaps = runs.windows(2).filter_map(|pair| Some((pair[1].begin - pair[0].end?.0) * 1e3)).collect();
+    match middle(gaps) {
+        Some(gap) => Cell::new(row, gap, "ms").note(&format!("({} gaps)", runs.len() - 1)),
+        None => Cell::said(row, "no two jobs ran"),
+    }
 }
 
 fn when_idle(peer: &mut dyn Peer, stage: &Stage, extent: &Extent) -> Result<Vec<Cell>> {
